@@ -1,0 +1,191 @@
+//! What may be refused, one enum per question, so that a caller can act on every variant.
+//!
+//! Errors here are the world's doing: a proposal at the wrong replica, a start from a damaged
+//! record. Broken promises of the caller or of the core itself are assertions instead.
+
+use core::fmt;
+
+use crate::types::{Index, Position, ReplicaId, Term};
+
+/// Why [`Raft::propose`](crate::Raft::propose) took nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProposeError {
+    /// Only the leader proposes.
+    NotLeader {
+        /// The leader as far as this replica knows.
+        leader: Option<ReplicaId>,
+    },
+    /// Too many bytes wait for their commit; try again after the next commit.
+    Busy,
+    /// The leadership is being handed over; the target is the likely next leader.
+    Transferring {
+        /// To whom.
+        to: ReplicaId,
+    },
+}
+
+/// Why [`Raft::read`](crate::Raft::read) took nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReadError {
+    /// Only the leader confirms reads.
+    NotLeader {
+        /// The leader as far as this replica knows.
+        leader: Option<ReplicaId>,
+    },
+    /// The leadership is being handed over, so a new read round would most likely be lost.
+    NotReady,
+}
+
+/// Why [`Raft::transfer`](crate::Raft::transfer) did not begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransferError {
+    /// Only the leader hands over.
+    NotLeader {
+        /// The leader as far as this replica knows.
+        leader: Option<ReplicaId>,
+    },
+    /// The target is the leader already.
+    AlreadyLeader,
+    /// The target does not vote in this group.
+    NotVoter,
+    /// Another transfer is going on.
+    Transferring {
+        /// To whom.
+        to: ReplicaId,
+    },
+}
+
+/// Why a [`Config`](crate::Config) makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConfigError {
+    /// The election timeout must be at least 1 ms and at most half an hour.
+    ElectionTimeout,
+    /// The heartbeat must be positive and at most half of the election timeout.
+    Heartbeat,
+    /// A byte window of zero would never let anything pass.
+    Window,
+}
+
+/// Why a list of members is not a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MembershipError {
+    /// A group needs at least one voter.
+    Empty,
+    /// More than [`VOTERS_MAX`](crate::VOTERS_MAX) voters.
+    TooMany,
+    /// One replica is named twice.
+    Duplicate {
+        /// Which one.
+        id: ReplicaId,
+    },
+}
+
+/// Why a replica cannot start from what was recovered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StartError {
+    /// The tunables make no sense.
+    Config(ConfigError),
+    /// The replica is not in its own membership.
+    NotMember,
+    /// The spans do not follow on `compacted` without a gap, or their terms go down.
+    Spans {
+        /// The first entry of the first span that does not fit.
+        at: Index,
+    },
+    /// The log holds an entry of a later term than the hard state knows.
+    TermBehindLog {
+        /// The recovered term.
+        term: Term,
+        /// The end of the recovered log.
+        last: Position,
+    },
+    /// The known commit is outside of the log: durable entries are missing.
+    Committed {
+        /// The commit that was known.
+        committed: Index,
+        /// The end of the recovered log.
+        last: Position,
+    },
+}
+
+impl From<ConfigError> for StartError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl fmt::Display for ProposeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: Some(id) } => write!(f, "not the leader; replica {id} is"),
+            Self::NotLeader { leader: None } => f.write_str("not the leader; none is known"),
+            Self::Busy => f.write_str("too many uncommitted bytes"),
+            Self::Transferring { to } => write!(f, "leadership is moving to replica {to}"),
+        }
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: Some(id) } => write!(f, "not the leader; replica {id} is"),
+            Self::NotLeader { leader: None } => f.write_str("not the leader; none is known"),
+            Self::NotReady => f.write_str("leadership is moving"),
+        }
+    }
+}
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: Some(id) } => write!(f, "not the leader; replica {id} is"),
+            Self::NotLeader { leader: None } => f.write_str("not the leader; none is known"),
+            Self::AlreadyLeader => f.write_str("the target leads already"),
+            Self::NotVoter => f.write_str("the target does not vote in this group"),
+            Self::Transferring { to } => write!(f, "leadership is moving to replica {to} already"),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ElectionTimeout => "election timeout is not within 1 ms and 30 min",
+            Self::Heartbeat => "heartbeat is zero or more than half of the election timeout",
+            Self::Window => "a byte window is zero",
+        })
+    }
+}
+
+impl fmt::Display for MembershipError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("a group needs a voter"),
+            Self::TooMany => f.write_str("too many voters"),
+            Self::Duplicate { id } => write!(f, "replica {id} is named twice"),
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::NotMember => f.write_str("the replica is not in its own membership"),
+            Self::Spans { at } => write!(f, "recovered log does not continue at index {at}"),
+            Self::TermBehindLog { term, last } => {
+                write!(f, "recovered term {term} is behind the recovered log, which ends at {last}")
+            }
+            Self::Committed { committed, last } => {
+                write!(f, "commit {committed} is outside of the log, which ends at {last}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ProposeError {}
+impl core::error::Error for ReadError {}
+impl core::error::Error for TransferError {}
+impl core::error::Error for ConfigError {}
+impl core::error::Error for MembershipError {}
+impl core::error::Error for StartError {}
