@@ -106,6 +106,8 @@ impl Progress {
             ProgressState::Probe | ProgressState::Snapshot => {
                 self.state = ProgressState::Replicate;
                 self.probe_in_flight = false;
+                // What the probe carried beyond the answer goes out again.
+                self.inflight.clear();
             }
         }
         let news = matched > self.matched;
