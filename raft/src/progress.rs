@@ -122,13 +122,15 @@ impl Progress {
     }
 
     /// Whether a rejection of the entry `prev` answers what we believe now. Others are late
-    /// (hazard L8).
+    /// (hazard L8), or come from a follower that lost what it had acknowledged, which is not for
+    /// us to repair (hazard L13).
     pub(crate) fn rejection_counts(&self, prev: Index) -> bool {
-        match self.state {
+        let asked = match self.state {
             ProgressState::Probe => self.probe_in_flight && prev.next() == self.next,
-            ProgressState::Replicate => self.matched < prev && prev < self.next,
+            ProgressState::Replicate => prev < self.next,
             ProgressState::Snapshot => false,
-        }
+        };
+        asked && prev > self.matched
     }
 
     /// An append up to `last` that tells `commit` goes out.

@@ -5,6 +5,7 @@
 //! completed or lost in a crash; payloads live here, since the core has none.
 
 #![allow(dead_code, reason = "every test crate uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a helper of tests, though not inside of one")]
 
 mod oracle;
 
@@ -494,6 +495,58 @@ impl Cluster {
                 self.deliver(packet);
             }
         }
+    }
+
+    /// Like [`Cluster::run`], but no append ever leaves.
+    pub(crate) fn run_messages(&mut self) {
+        loop {
+            for number in self.numbers() {
+                while self.running(number) && (self.write(number) || self.persist(number)) {}
+                if self.running(number) {
+                    self.send_messages(number);
+                }
+            }
+            if self.net.is_empty() {
+                return;
+            }
+            for packet in std::mem::take(&mut self.net) {
+                self.deliver(packet);
+            }
+        }
+    }
+
+    /// Everything in flight arrives, and the replica alone writes and answers.
+    pub(crate) fn run_messages_of(&mut self, number: u64) {
+        for packet in std::mem::take(&mut self.net) {
+            self.deliver(packet);
+        }
+        self.sync(number);
+        self.send_messages(number);
+        for packet in std::mem::take(&mut self.net) {
+            self.deliver(packet);
+        }
+    }
+
+    /// Makes the replica leader, but nothing it has to say has left yet.
+    pub(crate) fn elect_silently(&mut self, number: u64) {
+        self.campaign(number);
+        self.run_messages();
+        assert_eq!(self.leader(), Some(number), "{:?}", self.raft(number).status());
+    }
+
+    /// Hands one message to the replica, past the network.
+    pub(crate) fn tell(&mut self, from: u64, to: u64, term: u64, kind: MessageKind) {
+        self.deliver(Packet::Message(message(from, to, term, kind)));
+    }
+
+    /// What the replica says at once, without any write completing.
+    pub(crate) fn says(&mut self, number: u64) -> Vec<Message> {
+        std::iter::from_fn(|| self.raft_mut(number).take_message()).collect()
+    }
+
+    /// Everything the replica writes becomes durable.
+    pub(crate) fn sync(&mut self, number: u64) {
+        while self.write(number) || self.persist(number) {}
     }
 
     /// Lets time pass in small steps, all deadlines kept, everything delivered.
