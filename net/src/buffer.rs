@@ -117,3 +117,6 @@ impl ReadBuffer {
         self.bytes.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,7 +170,6 @@ impl<'a> Frame<'a> {
 
 /// A message as it came in.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::large_enum_variant, reason = "both variants are views on the stack")]
 pub enum Incoming<'a> {
     /// Everything but appends.
     Message {

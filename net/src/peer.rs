@@ -67,7 +67,7 @@ impl Patience {
 
     /// When it ends.
     pub fn until(&mut self, now_us: u64) -> u64 {
-        *self.until_us.get_or_insert(now_us.saturating_add(self.limit_us))
+        *self.until_us.get_or_insert_with(|| now_us.saturating_add(self.limit_us))
     }
 
     /// Whether it has ended.
@@ -88,7 +88,7 @@ pub(crate) enum PeerState<L> {
     Idle(Patience),
     /// We are calling, or in the handshake of our call.
     Calling(L),
-    /// Connected; since when is known to [`Patience`].
+    /// Connected, and settled when the patience ends.
     Up(L, Patience),
 }
 
@@ -111,13 +111,7 @@ impl<L: Copy> Peer<L> {
     }
 
     /// The connection failed or ended: wait before the next call.
-    pub(crate) fn on_lost(&mut self, now_us: u64) {
-        if let PeerState::Up(_, settled) = &mut self.state
-            && settled.is_over(now_us)
-        {
-            // It had lasted, so this is not one more failure in a row.
-            self.backoff.reset();
-        }
+    pub(crate) fn on_lost(&mut self) {
         self.state = PeerState::Idle(Patience::new(self.backoff.next_delay_us()));
     }
 
@@ -131,6 +125,15 @@ impl<L: Copy> Peer<L> {
         match &mut self.state {
             PeerState::Idle(patience) if self.calls => Some(patience.until(now_us)),
             PeerState::Idle(_) | PeerState::Calling(_) | PeerState::Up(..) => None,
+        }
+    }
+
+    /// Notes that a connection has lasted: its end will not be one more failure in a row.
+    pub(crate) fn settle(&mut self, now_us: u64) {
+        if let PeerState::Up(_, settled) = &mut self.state
+            && settled.is_over(now_us)
+        {
+            self.backoff.reset();
         }
     }
 

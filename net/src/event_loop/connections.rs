@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 
-use super::link::{Link, LinkId, ReadOutcome, Stage, tune};
+use super::link::{Link, LinkId, ReadOutcome, Stage, Traffic, tune};
 use super::{Net, NetEvent};
 use crate::conn::{Conn, Introduction, Side};
 use crate::peer::{Patience, PeerState};
@@ -69,6 +69,7 @@ impl Net {
     pub(super) fn call_peers(&mut self) {
         for at in 0..self.peers.len() {
             let now = self.now_us;
+            self.peers[at].settle(now);
             if self.peers[at].call_at(now).is_none_or(|when| when > now) {
                 continue;
             }
@@ -84,7 +85,7 @@ impl Net {
             };
             match called.and_then(|slot| self.id_of(slot)) {
                 Some(id) => self.peers[at].state = PeerState::Calling(id),
-                None => self.peers[at].on_lost(now),
+                None => self.peers[at].on_lost(),
             }
         }
     }
@@ -177,16 +178,15 @@ impl Net {
     pub(super) fn fail(&mut self, slot: usize, error: ConnError) {
         let Some(mut link) = self.links[slot].take() else { return };
         say_why(&mut link, &error);
-        self.count_out(&link);
+        self.stats.add(&link);
         let mut node = link.conn.peer().map(|peer| peer.node);
         if let Side::Caller { node: called, .. } = link.conn.side() {
             node = Some(called);
-            let now = self.now_us;
             let id = LinkId { slot, serial: link.serial };
             if let Some(peer) = self.peer_mut(called)
                 && matches!(peer.state, PeerState::Calling(calling) if calling == id)
             {
-                peer.on_lost(now);
+                peer.on_lost();
             }
         }
         self.tell_refused(node, link.address, error);
@@ -198,14 +198,14 @@ impl Net {
         if let DownReason::Conn(error) = &reason {
             say_why(&mut link, error);
         }
-        self.count_out(&link);
+        self.stats.add(&link);
         self.stats.disconnects += 1;
         let node = link.conn.peer().expect("a link that is up was introduced").node;
-        let (now, id) = (self.now_us, LinkId { slot, serial: link.serial });
+        let id = LinkId { slot, serial: link.serial };
         if let Some(peer) = self.peer_mut(node)
             && peer.link() == Some(id)
         {
-            peer.on_lost(now);
+            peer.on_lost();
         }
         self.events.push_back((NetEvent::PeerDown { node, reason }, None));
     }
@@ -284,6 +284,7 @@ impl Net {
             writable: accepted,
             read_closed: false,
             told: false,
+            traffic: Traffic::default(),
             patience: Patience::new(self.config.handshake_timeout_us),
         };
         if slot == self.links.len() {
@@ -304,12 +305,6 @@ impl Net {
         if self.events.len() < EVENTS_KEPT_MAX {
             self.events.push_back((NetEvent::Refused { node, address, error }, None));
         }
-    }
-
-    /// Keeps the counters of a link that goes.
-    fn count_out(&mut self, link: &Link) {
-        self.stats.messages_out += link.conn.queue().messages();
-        self.stats.frames_out += link.conn.queue().frames();
     }
 }
 

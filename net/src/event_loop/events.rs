@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::link::Link;
 use crate::{ConnError, DownReason};
 
 /// Something that happened to a connection, in order.
@@ -65,4 +66,17 @@ pub struct NetStats {
     pub disconnects: u64,
     /// Connections that did not come up.
     pub refused: u64,
+}
+
+impl NetStats {
+    /// Adds what a link counted by itself.
+    pub(super) fn add(&mut self, link: &Link) {
+        let queue = link.conn.queue();
+        self.messages_out += queue.messages();
+        self.frames_out += queue.frames();
+        self.bytes_in += link.traffic.bytes_in;
+        self.bytes_out += link.traffic.bytes_out;
+        self.reads += link.traffic.reads;
+        self.writes += link.traffic.writes;
+    }
 }

@@ -54,14 +54,24 @@ pub(super) struct Link {
     pub(super) read_closed: bool,
     /// An event came since anybody looked.
     pub(super) told: bool,
+    pub(super) traffic: Traffic,
     /// For the handshake first, then for a queue that does not move.
     pub(super) patience: Patience,
+}
+
+/// What one socket has moved.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Traffic {
+    pub(super) reads: u64,
+    pub(super) bytes_in: u64,
+    pub(super) writes: u64,
+    pub(super) bytes_out: u64,
 }
 
 /// What a read gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
-    Bytes(usize),
+    Bytes,
     WouldBlock,
 }
 
@@ -90,8 +100,10 @@ impl Link {
                 Ok(0) => return Err(ConnError::Closed),
                 Ok(n) => {
                     self.conn.filled(n);
+                    self.traffic.reads += 1;
+                    self.traffic.bytes_in += n as u64;
                     self.readable = n == room || self.read_closed || !SHORT_MEANS_BLOCKED;
-                    return Ok(ReadOutcome::Bytes(n));
+                    return Ok(ReadOutcome::Bytes);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.readable = false;
@@ -103,9 +115,9 @@ impl Link {
         }
     }
 
-    /// Writes the sealed queue until it is empty or the socket is full; returns writes and bytes.
-    pub(super) fn write(&mut self) -> Result<(u64, u64), ConnError> {
-        let (mut writes, mut bytes) = (0, 0);
+    /// Writes the sealed queue until it is empty or the socket is full; says whether it moved.
+    pub(super) fn write(&mut self) -> Result<bool, ConnError> {
+        let mut moved = false;
         while self.writable && !self.conn.queue().is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let filled = self.conn.queue().gather(&mut slices);
@@ -115,15 +127,16 @@ impl Link {
                 Ok(n) => {
                     self.conn.outbox().consume(n);
                     self.writable = n == listed || !SHORT_MEANS_BLOCKED;
-                    writes += 1;
-                    bytes += n as u64;
+                    self.traffic.writes += 1;
+                    self.traffic.bytes_out += n as u64;
+                    moved = true;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(ConnError::Io(error.kind())),
             }
         }
-        Ok((writes, bytes))
+        Ok(moved)
     }
 
     /// Whether the call was answered; an error when it was declined.

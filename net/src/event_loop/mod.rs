@@ -246,8 +246,7 @@ impl Net {
     pub fn stats(&self) -> NetStats {
         let mut stats = self.stats;
         for link in self.links.iter().flatten() {
-            stats.messages_out += link.conn.queue().messages();
-            stats.frames_out += link.conn.queue().frames();
+            stats.add(link);
         }
         stats
     }
@@ -324,9 +323,8 @@ impl Net {
                 handle(node, frame)?;
             } else if !link.readable {
                 break;
-            } else if let ReadOutcome::Bytes(n) = link.read()? {
-                self.stats.reads += 1;
-                self.stats.bytes_in += n as u64;
+            } else if link.read()? == ReadOutcome::WouldBlock {
+                break;
             }
         }
         Ok(used)
@@ -339,13 +337,8 @@ impl Net {
             return;
         }
         match link.write() {
-            Ok((writes, bytes)) => {
-                self.stats.writes += writes;
-                self.stats.bytes_out += bytes;
-                if bytes > 0 && link.is_up() {
-                    link.patience.restart();
-                }
-            }
+            Ok(true) if link.is_up() => link.patience.restart(),
+            Ok(_) => {}
             Err(error) if link.is_up() => return self.end(slot, DownReason::Conn(error)),
             Err(error) => return self.fail(slot, error),
         }
