@@ -5,6 +5,8 @@
 //! A failing history is named by its seed: `KONTIKI_SEED=n cargo test -p kontiki-raft --test safety`
 //! runs that one alone, and `KONTIKI_SEEDS=n` runs that many.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, though not inside of one")]
+
 mod common;
 
 use common::{Cluster, id};
@@ -30,6 +32,14 @@ impl Dice {
     fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
+
+    fn slot(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).unwrap()
+    }
+
+    fn pick<const N: usize>(&mut self, choices: [u64; N]) -> u64 {
+        choices[self.slot(N)]
+    }
 }
 
 /// What one history is made of, in weights, so that histories differ in kind.
@@ -44,11 +54,11 @@ struct Weather {
 impl Weather {
     fn draw(dice: &mut Dice) -> Self {
         Self {
-            drop: [0, 0, 5, 30][dice.below(4) as usize],
-            duplicate: [0, 5, 20][dice.below(3) as usize],
-            reorder: [0, 20, 80][dice.below(3) as usize],
-            crash: [0, 1, 3][dice.below(3) as usize],
-            clock: [2, 10, 40][dice.below(3) as usize],
+            drop: dice.pick([0, 0, 5, 30]),
+            duplicate: dice.pick([0, 5, 20]),
+            reorder: dice.pick([0, 20, 80]),
+            crash: dice.pick([0, 1, 3]),
+            clock: dice.pick([2, 10, 40]),
         }
     }
 }
@@ -84,7 +94,8 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, weather: &Weather) {
         }
         84..90 => {
             let leader = cluster.leader().unwrap_or(number);
-            cluster.propose(leader, 1 + dice.below(3) as u32);
+            let count = u32::try_from(1 + dice.below(3)).unwrap();
+            cluster.propose(leader, count);
         }
         90..92 => {
             cluster.read(number);
@@ -100,7 +111,7 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, weather: &Weather) {
             cluster.after_input(number);
         }
         98 if dice.chance(weather.crash * 10) => {
-            let survived = dice.below(4) as usize;
+            let survived = dice.slot(4);
             cluster.crash(number, survived);
         }
         99 if dice.chance(20) => cluster.campaign(number),
@@ -112,8 +123,8 @@ fn deliver(cluster: &mut Cluster, dice: &mut Dice, weather: &Weather) {
     if cluster.net.is_empty() {
         return;
     }
-    let slot = if dice.chance(weather.reorder) { dice.below(cluster.net.len() as u64) } else { 0 };
-    let packet = cluster.net.remove(slot as usize).expect("the slot is in the queue");
+    let slot = if dice.chance(weather.reorder) { dice.slot(cluster.net.len()) } else { 0 };
+    let packet = cluster.net.remove(slot).expect("the slot is in the queue");
     if dice.chance(weather.duplicate) {
         cluster.net.push_back(packet.clone());
     }
@@ -130,9 +141,9 @@ fn deliver(cluster: &mut Cluster, dice: &mut Dice, weather: &Weather) {
     cluster.deliver(packet);
 }
 
-fn history(seed: u64) -> (usize, usize, usize) {
+fn history(seed: u64) -> (u64, u64, u64) {
     let mut dice = Dice::new(seed);
-    let count = [1, 2, 3, 3, 3, 5, 5, 7][dice.below(8) as usize];
+    let count = dice.pick([1, 2, 3, 3, 3, 5, 5, 7]);
     let mut cluster = Cluster::new(count, seed);
     let weather = Weather::draw(&mut dice);
     for _ in 0..4_000 {
@@ -163,7 +174,11 @@ fn history(seed: u64) -> (usize, usize, usize) {
     let status = cluster.raft(leader).status();
     assert_eq!(status.uncommitted_bytes, 0, "bytes leak");
     assert!(cluster.raft(leader).progress().all(|peer| peer.inflight_bytes == 0), "bytes leak");
-    (cluster.oracle.elections, cluster.oracle.committed.len(), cluster.oracle.reads_confirmed)
+    (
+        cluster.oracle.elections,
+        cluster.oracle.committed.len() as u64,
+        cluster.oracle.reads_confirmed,
+    )
 }
 
 fn number_from(variable: &str) -> Option<u64> {
@@ -185,7 +200,7 @@ fn random_histories_keep_every_property() {
     }
     println!("{seeds} histories: {} elections, {} commits, {} reads", sum.0, sum.1, sum.2);
     // A history in which nothing happens proves nothing.
-    assert!(sum.0 > seeds as usize && sum.1 > 20 * seeds as usize && sum.2 > seeds as usize);
+    assert!(sum.0 > seeds && sum.1 > 20 * seeds && sum.2 > seeds);
 }
 
 #[test]

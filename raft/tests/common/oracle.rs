@@ -25,8 +25,8 @@ pub(crate) struct Oracle {
     floors: BTreeMap<ReplicaId, Index>,
     commits: BTreeMap<ReplicaId, Index>,
     /// How many elections, commits and confirmed reads it has seen.
-    pub(crate) elections: usize,
-    pub(crate) reads_confirmed: usize,
+    pub(crate) elections: u64,
+    pub(crate) reads_confirmed: u64,
 }
 
 impl Oracle {
@@ -144,7 +144,7 @@ impl Oracle {
         for (_, must_see) in &waiting {
             assert!(served.is_none_or(|index| index >= **must_see), "a stale read");
         }
-        self.reads_confirmed += if served.is_some() { waiting.len() } else { 0 };
+        self.reads_confirmed += if served.is_some() { waiting.len() as u64 } else { 0 };
         self.reads.retain(|&(reader, read), _| reader != id || read > up_to);
     }
 
