@@ -321,9 +321,7 @@ impl Net {
                 self.stats.frames_in += 1;
                 self.stats.messages_in += u64::from(frame.count());
                 handle(node, frame)?;
-            } else if !link.readable {
-                break;
-            } else if link.read()? == ReadOutcome::WouldBlock {
+            } else if !link.readable || link.read()? == ReadOutcome::WouldBlock {
                 break;
             }
         }
