@@ -198,7 +198,10 @@ impl OpenError {
     /// True when the store lost or damaged synced data, so that waiting or retrying cannot help.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::Amnesiac(_) | Self::Record { .. } | Self::Block { .. })
+        matches!(
+            self,
+            Self::Corrupt { .. } | Self::Amnesiac(_) | Self::Record { .. } | Self::Block { .. }
+        )
     }
 }
 

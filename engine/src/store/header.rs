@@ -110,9 +110,9 @@ impl BatchHeader {
         if header.first_live.get() > number {
             return Err(RecordError::Field { what: "first_live", value: header.first_live.get() });
         }
-        let lengths = lengths.chunks_exact(4).map(|b| {
-            U32::read_from_bytes(b).expect("chunks have a length's size").get()
-        });
+        let lengths = lengths
+            .chunks_exact(4)
+            .map(|b| U32::read_from_bytes(b).expect("chunks have a length's size").get());
         let decoded = Self {
             store_id: header.store_id.get(),
             boot_epoch: header.boot_epoch.get(),

@@ -14,8 +14,11 @@
 //! | `lock` | one process per store; the lock names its holder |
 //! | `witness` | the 512-byte second opinion about what was synced |
 //! | `wal_scan` | our own reader of RocksDB's write-ahead log, past the first bad record |
+//! | `chain` | follows the batch headers; says what is missing |
 //! | `memory` | [`MemoryLog`]: the same contract without a disk, with crash images |
-//! | `rocks_log` | [`RocksLog`]: the log on RocksDB |
+//! | `format` | making a store, crash-safe |
+//! | `rocks_log` | [`RocksLog`]: the log on RocksDB; `rocks_options` its settings, `rocks_db` its reads |
+//! | `damage` | RocksDB's error texts as file and offset |
 //! | `view`, `check` | reading a store without owning it; reading all of it |
 //!
 //! Invariants:
@@ -30,6 +33,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod chain;
 mod error;
 mod header;
 pub mod identity;
@@ -42,16 +46,27 @@ pub mod witness;
 #[cfg(feature = "rocks")]
 pub mod check;
 #[cfg(feature = "rocks")]
+mod damage;
+#[cfg(feature = "rocks")]
+mod format;
+#[cfg(feature = "rocks")]
+mod rocks_db;
+#[cfg(feature = "rocks")]
 mod rocks_log;
+#[cfg(feature = "rocks")]
+mod rocks_options;
+#[cfg(feature = "rocks")]
+pub mod rocks_state;
 #[cfg(feature = "rocks")]
 pub mod view;
 
+pub use crate::range::RangeBounds;
 pub use error::{Amnesia, OpenError, StoreError, SyncedBy};
 pub use header::BatchHeader;
 pub use identity::Identity;
 pub use lock::Holder;
 pub use memory::MemoryLog;
-pub use record::{GroupRecord, RangeBounds, RecordError};
+pub use record::{BOUND_BYTES_MAX, GroupRecord, MEMBERS_MAX, RecordError};
 pub use witness::{WitnessState, WitnessWriter};
 
 #[cfg(feature = "rocks")]

@@ -9,18 +9,10 @@
 
 use std::fmt;
 
+use crate::range::RangeBounds;
 use kontiki_raft::{HardState, Index, Position, ReplicaId, Term};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-/// The keys that a group serves: `[start, end)`; no end means up to the last key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RangeBounds {
-    /// The first key.
-    pub start: Vec<u8>,
-    /// The first key behind the range.
-    pub end: Option<Vec<u8>>,
-}
 
 /// What a store knows durably of one of its groups, besides the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
