@@ -153,6 +153,7 @@ impl Raft {
         let others = self.membership.voters().iter().filter(|&&voter| voter != id);
         let peers: Vec<_> = others.map(|&peer| Progress::new(peer, first, now)).collect();
         let alone = peers.is_empty();
+        let lost = core::mem::take(&mut self.reads_lost).then_some(self.last_read);
         self.role = RoleState::Leader(Box::new(Leader {
             first,
             noop_untaken: true,
@@ -161,7 +162,7 @@ impl Raft {
             quorum_check_at: if alone { NEVER } else { now.after(self.config.election_timeout_us) },
             transfer: None,
             uncommitted: Window::new(),
-            reads: Reads::default(),
+            reads: Reads::after_loss_of(lost),
             peers,
         }));
     }

@@ -392,7 +392,7 @@ impl Raft {
             return Some(ReadReady::Lost { up_to: self.last_read });
         }
         let RoleState::Leader(leader) = &mut self.role else { return None };
-        leader.reads.take().map(|(up_to, index)| ReadReady::Confirmed { up_to, index })
+        leader.reads.take()
     }
 
     /// When [`Raft::on_deadline`] has something to do, as known now.

@@ -11,7 +11,7 @@
 //!
 //! Deliberately absent, until nodes support each other: leases.
 
-use crate::message::ReadId;
+use crate::message::{ReadId, ReadReady};
 use crate::types::Index;
 
 /// Rounds in flight before reads wait for one to end.
@@ -37,9 +37,16 @@ pub(crate) struct Reads {
     count: u8,
     /// Confirmed, and not yet told to the caller.
     confirmed: Option<(ReadId, Index)>,
+    /// Lost with an earlier leadership of this replica, and not yet told to the caller.
+    lost: Option<ReadId>,
 }
 
 impl Reads {
+    /// The reads of a leadership that begins while those up to `lost` wait to be ended.
+    pub(crate) fn after_loss_of(lost: Option<ReadId>) -> Self {
+        Self { lost, ..Self::default() }
+    }
+
     /// The number of the last round begun.
     #[inline]
     pub(crate) const fn latest(&self) -> u64 {
@@ -54,7 +61,7 @@ impl Reads {
 
     /// Whether any read has not been answered to the caller.
     pub(crate) const fn any(&self) -> bool {
-        self.open.is_some() || self.count > 0 || self.confirmed.is_some()
+        self.open.is_some() || self.count > 0 || self.confirmed.is_some() || self.lost.is_some()
     }
 
     /// A read came.
@@ -86,9 +93,15 @@ impl Reads {
         }
     }
 
-    /// The last confirmed read, with what must be applied before it and those before it are served.
-    pub(crate) const fn take(&mut self) -> Option<(ReadId, Index)> {
-        self.confirmed.take()
+    /// What became of reads, the earlier ones first.
+    pub(crate) const fn take(&mut self) -> Option<ReadReady> {
+        if let Some(up_to) = self.lost.take() {
+            return Some(ReadReady::Lost { up_to });
+        }
+        match self.confirmed.take() {
+            Some((up_to, index)) => Some(ReadReady::Confirmed { up_to, index }),
+            None => None,
+        }
     }
 
     pub(crate) fn check(&self) {
@@ -107,6 +120,22 @@ impl Reads {
 mod tests {
     use super::*;
 
+    fn confirmed(up_to: u64, index: u64) -> Option<ReadReady> {
+        Some(ReadReady::Confirmed { up_to: ReadId(up_to), index: Index(index) })
+    }
+
+    #[test]
+    fn r3_a_loss_that_nobody_heard_of_ends_only_the_reads_before_it() {
+        let mut reads = Reads::after_loss_of(Some(ReadId(3)));
+        assert!(reads.any());
+        reads.add(ReadId(4));
+        reads.begin(Index(9));
+        reads.confirm(1);
+        assert_eq!(reads.take(), Some(ReadReady::Lost { up_to: ReadId(3) }));
+        assert_eq!(reads.take(), confirmed(4, 9));
+        assert_eq!(reads.take(), None);
+    }
+
     #[test]
     fn reads_before_a_drain_share_one_round() {
         let mut reads = Reads::default();
@@ -115,7 +144,7 @@ mod tests {
         assert!(reads.begin(Index(7)));
         assert!(!reads.begin(Index(8)), "nothing new came");
         reads.confirm(1);
-        assert_eq!(reads.take(), Some((ReadId(2), Index(7))));
+        assert_eq!(reads.take(), confirmed(2, 7));
         assert!(!reads.any());
     }
 
@@ -129,10 +158,10 @@ mod tests {
         }
         assert_eq!(reads.latest(), ROUNDS_MAX as u64);
         reads.confirm(1);
-        assert_eq!(reads.take(), Some((ReadId(1), Index(1))));
+        assert_eq!(reads.take(), confirmed(1, 1));
         assert!(reads.begin(Index(11)), "a place became free");
         reads.confirm(reads.latest());
-        assert_eq!(reads.take(), Some((ReadId(10), Index(11))));
+        assert_eq!(reads.take(), confirmed(10, 11));
         assert!(!reads.any());
     }
 }
