@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`dev`] | `./dev verify`, `test`, `fix`: runs cargo, judges, sums up; no dependencies |
 //! | `api` | the JSON that the admin listener speaks and `raftctl` reads |
+//! | `disk` | what tools read from a store's directory |
 //! | `http` | HTTP/1.1, as little of it as an admin listener and its client need |
 //! | `node` | `kontiki-node`: configuration, admin listener, signals |
 //! | `raftctl` | the operator's command line, live and offline |
@@ -14,6 +15,8 @@
 #[cfg(feature = "rocks")]
 pub mod api;
 pub mod dev;
+#[cfg(feature = "rocks")]
+pub mod disk;
 #[cfg(feature = "rocks")]
 pub mod http;
 #[cfg(feature = "rocks")]

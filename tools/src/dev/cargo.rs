@@ -47,7 +47,8 @@ pub(super) fn command(args: &[&str]) -> Command {
     command.args(args);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        let ours = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+        let ours =
+            ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
         if ours.iter().any(|prefix| text.starts_with(prefix)) || text == "LD_LIBRARY_PATH" {
             command.env_remove(&name);
         }
@@ -104,7 +105,8 @@ mod tests {
         let mut totals = TestTotals::default();
         totals.take("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s");
         totals.take("test shard::tests::a_result ... ok");
-        totals.take("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
+        totals
+            .take("test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out");
         assert_eq!(totals, TestTotals { binaries: 2, passed: 13, failed: 2, ignored: 1 });
     }
 }
