@@ -11,15 +11,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kontiki_net::block::Block;
+use kontiki_net::Block;
 use kontiki_raft::Index;
 
 mod answers;
+pub(crate) mod fold;
+pub(crate) mod groups;
+pub(crate) mod image;
 mod memory;
 mod null;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use answers::Answers;
-pub use memory::MemoryMachine;
+pub use memory::{MemoryMachine, MemoryProbe, MemoryStats, payload_hash};
 pub use null::NullMachine;
 
 /// The work that makes applied entries durable; run on the maintenance thread, off the worker's path.
@@ -67,6 +72,8 @@ pub struct MachineContext {
     pub shard: usize,
     /// The number of shards (workers) of this store.
     pub shards: usize,
+    /// The store's id, for state kept elsewhere to be recognised by.
+    pub store_id: u128,
     /// A directory of this machine's own; it exists. The same one at each opening.
     pub dir: PathBuf,
     /// The groups of this shard, ascending.
