@@ -39,7 +39,11 @@ pub(super) enum Mode {
 
 /// The options of the whole database.
 pub(super) fn database(mode: Mode, memtable_bytes: usize) -> Result<Options, OpenError> {
-    let mut options = Options::default();
+    // RocksDB must not get over an error by itself: after a failed write the log is closed. This goes first, since
+    // the options made from a text keep nothing alive that was set before.
+    let mut options = Options::default()
+        .get_options_from_string("max_bgerror_resume_count=0")
+        .map_err(|error| OpenError::Database(error.into_string()))?;
     options.create_if_missing(mode == Mode::Create);
     options.create_missing_column_families(mode == Mode::Create);
     options.set_error_if_exists(mode == Mode::Create);
@@ -75,10 +79,7 @@ pub(super) fn database(mode: Mode, memtable_bytes: usize) -> Result<Options, Ope
         // Otherwise even a reader renames the owner's info log.
         options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
     }
-    // RocksDB must not get over an error by itself: after a failed write the log is closed.
-    options
-        .get_options_from_string("max_bgerror_resume_count=0")
-        .map_err(|error| OpenError::Database(error.into_string()))
+    Ok(options)
 }
 
 /// The families with their options.
