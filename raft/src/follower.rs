@@ -312,7 +312,8 @@ impl Raft {
 fn spans_fit(header: &AppendHeader, spans: &[Span]) -> bool {
     let mut end = header.prev;
     for span in spans {
-        if span.first.0 != end.index.0 + 1 || span.last < span.first || span.term < end.term {
+        let follows = span.first.0.checked_sub(1) == Some(end.index.0) && span.first <= span.last;
+        if !follows || span.term < end.term {
             return false;
         }
         end = Position::new(span.term, span.last);

@@ -126,7 +126,7 @@ impl Progress {
     /// us to repair (hazard L13).
     pub(crate) fn rejection_counts(&self, prev: Index) -> bool {
         let asked = match self.state {
-            ProgressState::Probe => self.probe_in_flight && prev.next() == self.next,
+            ProgressState::Probe => self.probe_in_flight && prev == self.next.prev(),
             ProgressState::Replicate => prev < self.next,
             ProgressState::Snapshot => false,
         };

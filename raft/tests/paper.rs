@@ -147,6 +147,10 @@ fn paper_5_4_1_a_candidate_lacking_a_committed_entry_does_not_win() {
 fn paper_5_4_2_entries_of_earlier_terms_commit_with_the_leaders_first() {
     let mut cluster = Cluster::with_logs(&[&[1, 2], &[1, 2], &[1, 2]], 1);
     cluster.elect_silently(1);
+    for follower in [2, 3] {
+        let ack = MessageKind::AppendAck { matched: position(2, 2), read_round: 0 };
+        cluster.tell(follower, 1, 3, ack);
+    }
     assert_eq!(cluster.raft(1).committed(), Index(0), "though everybody has them");
     cluster.run();
     assert_eq!(cluster.raft(1).committed(), Index(3));

@@ -305,6 +305,38 @@ fn l8_answers_of_an_old_term_or_round_move_nothing() {
 }
 
 #[test]
+fn numbers_out_of_range_are_no_answer() {
+    let mut cluster = Cluster::new(3, 1);
+    cluster.elect(1);
+    let progress: Vec<_> = cluster.raft(1).progress().collect();
+    let far = position(1, u64::MAX);
+    for kind in [
+        MessageKind::AppendReject { prev: Index(u64::MAX), hint: far, read_round: u64::MAX },
+        MessageKind::AppendReject { prev: Index(0), hint: far, read_round: u64::MAX },
+        MessageKind::AppendAck { matched: far, read_round: u64::MAX },
+        MessageKind::HeartbeatAck { read_round: u64::MAX },
+    ] {
+        cluster.tell(2, 1, 1, kind);
+        assert!(cluster.raft(1).progress().eq(progress.iter().copied()), "{kind:?}");
+    }
+    let first = Index(u64::MAX);
+    let header = AppendHeader {
+        from: id(1),
+        to: id(2),
+        term: Term(1),
+        prev: far,
+        last: first,
+        commit: first,
+        floor: Index(0),
+        read_round: 0,
+        session: 0,
+    };
+    let (now, spans) = (cluster.now, [Span { term: Term(1), first: Index(0), last: first }]);
+    let outcome = cluster.raft_mut(2).step_append(now, &header, &spans);
+    assert_eq!(outcome, AppendOutcome::Rejected);
+}
+
+#[test]
 fn an_ack_that_names_another_entry_counts_for_nothing() {
     let mut cluster = Cluster::with_logs(&[&[1, 2, 2], &[1], &[1]], 1);
     cluster.elect_silently(1);

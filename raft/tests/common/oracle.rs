@@ -83,6 +83,10 @@ impl Oracle {
         let raft = node.raft.as_ref().expect("the replica runs");
         let commit = raft.committed();
         let from = self.commits.insert(node.id, commit).unwrap_or(Index::ZERO);
+        if raft.is_leader() && commit > from {
+            let term = node.memory.get(commit).unwrap().term;
+            assert_eq!(term, raft.term(), "{commit:?} of an old term committed by counting");
+        }
         for index in (from.0 + 1..=commit.0).map(Index) {
             let Some(entry) = node.memory.get(index) else { continue };
             if let Some(known) = self.committed.get(&index) {
