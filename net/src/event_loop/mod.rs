@@ -253,18 +253,16 @@ impl Net {
 
     /// How long to sleep; readies the waker when that is not zero.
     fn sleep_time(&mut self, timeout: Option<Duration>) -> Option<Duration> {
-        let now = self.now_us;
-        let mut timeout = timeout;
-        if self.has_work() {
-            timeout = Some(Duration::ZERO);
-        } else if let Some(deadline) = self.deadline() {
-            let left = Duration::from_micros(deadline.saturating_sub(now));
-            timeout = Some(timeout.map_or(left, |timeout| timeout.min(left)));
+        const NOT_AT_ALL: Option<Duration> = Some(Duration::ZERO);
+        if timeout == NOT_AT_ALL || self.has_work() {
+            return NOT_AT_ALL;
         }
-        if timeout != Some(Duration::ZERO) && !self.waker.begin_sleep() {
-            timeout = Some(Duration::ZERO);
-        }
-        timeout
+        let left = self.deadline().map(|at| Duration::from_micros(at.saturating_sub(self.now_us)));
+        let timeout = match (timeout, left) {
+            (Some(timeout), Some(left)) => Some(timeout.min(left)),
+            (timeout, left) => timeout.or(left),
+        };
+        if timeout == NOT_AT_ALL || !self.waker.begin_sleep() { NOT_AT_ALL } else { timeout }
     }
 
     /// Whether something was left to do that no readiness event will tell again.
