@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Fatal};
+use crate::range::{RangeBounds, split_evenly};
 
 /// How far a write travels before it counts as persisted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -63,6 +64,29 @@ pub struct Config {
     pub log_memtable_bytes: usize,
     /// The seed of everything random (election timeouts, back-off).
     pub seed: u64,
+    /// What happens when the engine has to end.
+    pub on_fatal: OnFatal,
+}
+
+/// What happens when the engine has to end: a failed sync, a failed machine, a broken assertion.
+///
+/// In every case the store accepts no further call.
+#[derive(Clone, Default)]
+pub enum OnFatal {
+    /// The process is aborted, after one line on standard error. The default: a stopped replica is safe.
+    #[default]
+    Abort,
+    /// This is called, on the thread that failed; after it the engine stops.
+    Call(Arc<dyn Fn(&Fatal) + Send + Sync>),
+}
+
+impl std::fmt::Debug for OnFatal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Abort => "Abort",
+            Self::Call(_) => "Call",
+        })
+    }
 }
 
 /// Where the synced write of a round happens.
@@ -84,20 +108,20 @@ pub enum LogWriter {
 pub struct Bootstrap {
     /// The nodes; each gets a replica of each group. 1 to 7, ids not zero, no id twice.
     pub nodes: Vec<u64>,
-    /// The key ranges, in order; range number i is served by group i + 1.
-    pub ranges: crate::range::RangeMap,
+    /// The groups and the key range that each serves, without a gap.
+    pub ranges: Vec<(u64, RangeBounds)>,
 }
 
 impl Bootstrap {
     /// `count` groups, numbered from 1, over evenly split keys.
     ///
     /// # Panics
-    /// When `count` is zero.
+    /// When `count` is zero or over [`crate::range::RANGES_MAX`].
     #[must_use]
-    pub fn groups(nodes: &[u64], count: u64) -> Self {
+    pub fn groups(nodes: &[u64], count: usize) -> Self {
         Self {
             nodes: nodes.to_vec(),
-            ranges: crate::range::RangeMap::split_evenly(count).expect("at least one group"),
+            ranges: split_evenly(count, 1).expect("between 1 and RANGES_MAX groups"),
         }
     }
 }
@@ -127,6 +151,7 @@ impl Config {
             flush_interval: Duration::from_secs(30),
             log_memtable_bytes: 128 << 20,
             seed: node_id,
+            on_fatal: OnFatal::Abort,
         }
     }
 

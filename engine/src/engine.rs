@@ -6,13 +6,12 @@
 use std::sync::Arc;
 
 use crate::config::{Bootstrap, Config};
-use crate::error::{RequestError, SubmitError};
+use crate::error::{RequestError, StartError, SubmitError};
 use crate::machine::{MachineContext, MachineError, StateMachine};
 use crate::metrics::Metrics;
-use crate::node::{self, Node};
+use crate::node::{self, Machines, Node, Opener};
 use crate::router::Router;
 use crate::status::{GroupStatus, NodeStatus};
-use crate::store::OpenError;
 use crate::submission::{Submission, Submitted};
 use crate::ticket::{CompletionQueue, Sink, Ticket};
 
@@ -46,8 +45,16 @@ impl Engine {
         config: Config,
         bootstrap: Bootstrap,
         machine: impl FnMut(MachineContext) -> Result<M, MachineError>,
-    ) -> Result<Self, OpenError> {
-        Ok(Self { node: Arc::new(node::open(config, bootstrap, machine)?) })
+    ) -> Result<Self, StartError> {
+        Self::open_with(config, &bootstrap, &mut Opener(machine))
+    }
+
+    pub(crate) fn open_with<S: Machines>(
+        config: Config,
+        bootstrap: &Bootstrap,
+        machines: &mut S,
+    ) -> Result<Self, StartError> {
+        Ok(Self { node: Arc::new(node::open(config, bootstrap, machines)?) })
     }
 
     /// Proposes one command to `group`.
@@ -74,7 +81,9 @@ impl Engine {
     fn submit_one(&self, submission: Submission) -> Result<Ticket, SubmitError> {
         let ticket = Ticket::new();
         let sink = Sink::Ticket(Arc::clone(&ticket.cell));
-        self.router().submit(Arc::new(Submitted { submission, sink })).map_err(|(error, _)| error)?;
+        self.router()
+            .submit(Arc::new(Submitted { submission, sink }))
+            .map_err(|(error, _)| error)?;
         Ok(ticket)
     }
 
@@ -95,6 +104,12 @@ impl Engine {
             let submitted = Arc::into_inner(back).expect("a refused submission has no other owner");
             (error, submitted.submission)
         })
+    }
+
+    /// Which group serves which keys.
+    #[must_use]
+    pub fn ranges(&self) -> &Arc<crate::range::RangeMap> {
+        self.node.ranges()
     }
 
     fn router(&self) -> &Router {

@@ -1,11 +1,14 @@
 //! What can go wrong for a caller: one enum per question, each variant something the caller can act on.
 //!
 //! Client errors carry their outcome: whether the write is certainly not applied, or may be.
-//! What goes wrong at opening is [`crate::store::OpenError`]'s; what ends the engine is [`Fatal`].
+//! What goes wrong at opening is a [`StartError`]; what ends a running engine is a [`Fatal`].
 
 use std::fmt;
 
-use crate::store::StoreError;
+use crate::machine::MachineError;
+use crate::range::RangeError;
+use crate::shard::RecoveryError;
+use crate::store::{OpenError, StoreError};
 
 /// Whether a request that failed left its mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,8 +125,17 @@ impl std::error::Error for ConfigError {}
 pub enum Fatal {
     /// The log could not be written or synced.
     Log(StoreError),
+    /// A round that the log must still hold is not there.
+    LogGap {
+        /// Its batch.
+        number: u64,
+        /// Its part.
+        part: u16,
+    },
+    /// A block that was read back is not what was written.
+    LogBlock(kontiki_net::DecodeError),
     /// The state machine failed.
-    Machine(crate::machine::MachineError),
+    Machine(MachineError),
     /// The event loop's own system calls failed.
     Net(std::io::Error),
     /// A thread panicked: an assertion of ours did not hold.
@@ -137,6 +149,10 @@ impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Log(e) => write!(f, "the log failed: {e}"),
+            Self::LogGap { number, part } => {
+                write!(f, "part {part} of batch {number} is missing from the log")
+            }
+            Self::LogBlock(e) => write!(f, "a block read back from the log is damaged: {e}"),
             Self::Machine(e) => write!(f, "the state machine failed: {e}"),
             Self::Net(e) => write!(f, "the event loop failed: {e}"),
             Self::Panicked { thread } => write!(f, "thread {thread} panicked"),
@@ -145,3 +161,41 @@ impl fmt::Display for Fatal {
 }
 
 impl std::error::Error for Fatal {}
+
+/// Why a node did not start. Nothing was changed, but for a store that may have been formatted.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration fails its check.
+    Config(ConfigError),
+    /// The store does not open.
+    Store(OpenError),
+    /// The log does not add up to groups.
+    Recovery(RecoveryError),
+    /// The key ranges leave a gap or overlap.
+    Ranges(RangeError),
+    /// The state machine does not open.
+    Machine(MachineError),
+    /// The address cannot be listened on.
+    Listen(std::io::Error),
+    /// The transport refuses its configuration.
+    Net(kontiki_net::NetError),
+    /// A thread cannot be started.
+    Thread(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(e) => write!(f, "{e}"),
+            Self::Store(e) => write!(f, "{e}"),
+            Self::Recovery(e) => write!(f, "recovery: {e}"),
+            Self::Ranges(e) => write!(f, "ranges: {e}"),
+            Self::Machine(e) => write!(f, "{e}"),
+            Self::Listen(e) => write!(f, "cannot listen: {e}"),
+            Self::Net(e) => write!(f, "transport: {e}"),
+            Self::Thread(e) => write!(f, "cannot start a thread: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}

@@ -1,17 +1,22 @@
 //! Kontiki: a multi-Raft storage engine.
-#![cfg_attr(not(feature = "rocks"), allow(dead_code, reason = "without the stores nothing drives the shards"))]
+#![cfg_attr(
+    not(feature = "rocks"),
+    allow(dead_code, reason = "without the stores nothing drives the shards")
+)]
 
 pub mod clock;
 pub mod config;
-pub mod error;
 #[cfg(feature = "rocks")]
 pub mod engine;
+pub mod error;
 pub mod keys;
 pub mod kv;
 #[cfg(feature = "rocks")]
 pub mod kvstore;
 pub mod log;
 pub mod machine;
+#[cfg(feature = "rocks")]
+mod maintenance;
 pub mod metrics;
 #[cfg(feature = "rocks")]
 mod node;
@@ -30,7 +35,7 @@ mod worker;
 #[cfg(feature = "rocks")]
 mod writer;
 
-pub use config::{Bootstrap, Config, Durability, LogWriter};
+pub use config::{Bootstrap, Config, Durability, LogWriter, OnFatal};
 #[cfg(feature = "rocks")]
 pub use engine::Engine;
 #[cfg(feature = "rocks")]

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use kontiki_net::block::ENTRY_BYTES_MAX;
+use kontiki_net::ENTRY_BYTES_MAX;
 
 use crate::error::SubmitError;
 use crate::ticket::Sink;
@@ -89,7 +89,9 @@ impl Submission {
         if len > ENTRY_BYTES_MAX {
             return Err(SubmitError::TooLarge { bytes: len, max: ENTRY_BYTES_MAX });
         }
-        if self.payload.len() + len > SUBMISSION_BYTES_MAX || self.tags.len() >= SUBMISSION_REQUESTS_MAX {
+        if self.payload.len() + len > SUBMISSION_BYTES_MAX
+            || self.tags.len() >= SUBMISSION_REQUESTS_MAX
+        {
             return Err(SubmitError::Full);
         }
         let start = self.payload.len();
@@ -123,7 +125,15 @@ impl Submission {
             let (first, first_length) = (place(self.tags.len()), place(self.lengths.len() / 4));
             // A write's payload is in the buffer by now; its run begins where the runs before it end.
             let payload_start = self.runs.last().map_or(0, |r| r.payload_start + r.payload_len);
-            self.runs.push(Run { group, kind, first, count: 0, first_length, payload_start, payload_len: 0 });
+            self.runs.push(Run {
+                group,
+                kind,
+                first,
+                count: 0,
+                first_length,
+                payload_start,
+                payload_len: 0,
+            });
         }
         let run = self.runs.last_mut().expect("pushed above when there was none");
         run.count += 1;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::config::{Bootstrap, Config};
 use crate::engine::Engine;
+use crate::error::StartError;
 use crate::machine::{MachineContext, MachineError, StateMachine};
-use crate::store::OpenError;
 
 /// The nodes of a cluster to be, each with a bound loopback listener, so that all addresses are known before
 /// the first node starts.
@@ -27,14 +27,13 @@ impl Plan {
     ///
     /// # Errors
     /// When a loopback port cannot be bound.
-    pub fn new(dir: &Path, nodes: usize, groups: u64) -> io::Result<Self> {
+    pub fn new(dir: &Path, nodes: usize, groups: usize) -> io::Result<Self> {
         let ids: Vec<u64> = (1..=nodes as u64).collect();
         let listeners = ids
             .iter()
             .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map(Arc::new))
             .collect::<io::Result<Vec<_>>>()?;
-        let addresses =
-            listeners.iter().map(|l| l.local_addr()).collect::<io::Result<Vec<_>>>()?;
+        let addresses = listeners.iter().map(|l| l.local_addr()).collect::<io::Result<Vec<_>>>()?;
         let configs = ids
             .iter()
             .zip(listeners)
@@ -76,7 +75,7 @@ impl Cluster {
     pub fn open<M: StateMachine>(
         plan: Plan,
         mut machine: impl FnMut(MachineContext) -> Result<M, MachineError>,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, StartError> {
         let nodes = plan
             .configs
             .into_iter()
@@ -106,7 +105,7 @@ impl Cluster {
     /// After 30 s with a leaderless group.
     pub fn wait_all_led(&self) {
         for group in self.nodes[0].groups() {
-            self.wait_leader(group);
+            let _: &Engine = self.wait_leader(group);
         }
     }
 

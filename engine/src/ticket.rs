@@ -29,19 +29,35 @@ pub(crate) enum Sink {
 }
 
 impl Sink {
-    /// Hands over one answer; `wake` is left to [`Sink::wake`], once per round.
-    pub(crate) fn complete(&self, completion: Completion) {
+    const fn queue(&self) -> Option<&Arc<CompletionQueue>> {
         match self {
-            Self::Queue(queue) => queue.items.lock().push(completion),
-            Self::Ticket(cell) => cell.complete(&completion),
+            Self::Queue(queue) => Some(queue),
+            Self::Ticket(_) => None,
         }
     }
+}
 
-    /// Wakes who waits for the answers handed over since.
-    pub(crate) fn wake(&self) {
-        if let Self::Queue(queue) = self {
-            queue.wake();
+/// Hands over the answers of a round: each queue is locked and woken once per run of answers to it.
+pub(crate) fn deliver(completions: &mut Vec<Completion>) {
+    let mut completions = completions.drain(..).peekable();
+    while let Some(completion) = completions.next() {
+        let queue = match &completion.part.submitted.sink {
+            Sink::Ticket(cell) => {
+                cell.complete(&completion);
+                continue;
+            }
+            Sink::Queue(queue) => Arc::clone(queue),
+        };
+        let same = |next: &Completion| {
+            next.part.submitted.sink.queue().is_some_and(|other| Arc::ptr_eq(other, &queue))
+        };
+        let mut items = queue.items.lock();
+        items.push(completion);
+        while let Some(next) = completions.next_if(same) {
+            items.push(next);
         }
+        drop(items);
+        queue.wake();
     }
 }
 
@@ -215,9 +231,8 @@ pub(crate) struct TicketCell {
 
 impl TicketCell {
     fn complete(&self, completion: &Completion) {
-        let result = completion
-            .result
-            .map(|index| Applied { index, answer: completion.answer(0).to_vec() });
+        let result =
+            completion.result.map(|index| Applied { index, answer: completion.answer(0).to_vec() });
         let before = std::mem::replace(&mut *self.state.lock(), TicketState::Done(result));
         self.done.notify_all();
         match before {

@@ -200,18 +200,28 @@ pub fn encode_batch<'a>(
     result
 }
 
+/// Checks a key and a value against their limits.
+///
+/// # Errors
+/// [`CommandError::KeyTooLong`] or [`CommandError::ValueTooLong`].
 #[inline]
-fn append(buf: &mut Vec<u8>, op: Op<'_>) -> Result<(), CommandError> {
-    let (code, key, value): (u8, &[u8], &[u8]) = match op {
-        Op::Put { key, value } => (OP_PUT, key, value),
-        Op::Delete { key } => (OP_DELETE, key, &[]),
-    };
+pub const fn check_limits(key: &[u8], value: &[u8]) -> Result<(), CommandError> {
     if key.len() > KEY_BYTES_MAX {
         return Err(CommandError::KeyTooLong { len: key.len() });
     }
     if value.len() > VALUE_BYTES_MAX {
         return Err(CommandError::ValueTooLong { len: value.len() });
     }
+    Ok(())
+}
+
+#[inline]
+fn append(buf: &mut Vec<u8>, op: Op<'_>) -> Result<(), CommandError> {
+    let (code, key, value): (u8, &[u8], &[u8]) = match op {
+        Op::Put { key, value } => (OP_PUT, key, value),
+        Op::Delete { key } => (OP_DELETE, key, &[]),
+    };
+    check_limits(key, value)?;
     let header = OpHeader {
         op: code,
         flags: 0,

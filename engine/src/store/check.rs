@@ -99,6 +99,7 @@ impl CheckReport {
         self.groups = view.groups().to_vec();
         self.numbers = view.numbers();
         self.tables = view.tables()?;
+        self.problems.extend(view.check_tables().err());
         let (mut parts, mut blocks, mut bytes) = (0, 0, 0);
         let mut bad_blocks = Vec::new();
         let walk = view.for_each_part(&mut |number, part, value| {

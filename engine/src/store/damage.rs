@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{Error, ErrorKind};
 
-use super::{OpenError, StoreError, wal_scan};
+use super::{OpenError, StoreError, table_scan, wal_scan};
 
 /// What an error of the database in `dir` means for opening.
 pub(super) fn on_open(dir: &Path, error: Error) -> OpenError {
@@ -23,7 +23,21 @@ pub(super) fn on_open(dir: &Path, error: Error) -> OpenError {
     }
     let text = error.into_string();
     let (file, offset) = place(dir, &text);
+    if file.extension().is_none_or(|extension| extension != "sst") {
+        // RocksDB blames the manifest for tables that it cannot make sense of.
+        if let Some(flaw) = table_flaw(dir) {
+            return flaw;
+        }
+    }
     OpenError::Corrupt { file, offset, why: text }
+}
+
+/// Checks the tables that a database in `dir` uses, by their names.
+pub(super) fn check_tables<'a>(
+    dir: &Path,
+    mut names: impl Iterator<Item = &'a str>,
+) -> Result<(), OpenError> {
+    names.try_for_each(|name| table_scan::check(&dir.join(name.trim_start_matches('/'))))
 }
 
 /// What an error of the database in `dir` means for a read.
@@ -66,6 +80,13 @@ pub(super) fn check_manifest(dir: &Path, clean_shutdown: bool) -> Result<(), Ope
 
 fn manifest_flaw(dir: &Path) -> Option<OpenError> {
     check_manifest(dir, true).err()
+}
+
+fn table_flaw(dir: &Path) -> Option<OpenError> {
+    let mut tables: Vec<_> = std::fs::read_dir(dir).ok()?.flatten().map(|e| e.path()).collect();
+    tables.retain(|path| path.extension().is_some_and(|extension| extension == "sst"));
+    tables.sort();
+    tables.iter().find_map(|path| table_scan::check(path).err())
 }
 
 fn is_damage(error: &Error) -> bool {

@@ -18,6 +18,7 @@
 //! | `memory` | [`MemoryLog`]: the same contract without a disk, with crash images |
 //! | `format` | making a store, crash-safe |
 //! | `rocks_log` | [`RocksLog`]: the log on RocksDB; `rocks_options` its settings, `rocks_db` its reads |
+//! | `table_scan` | checks what describes a table file, which RocksDB does not name |
 //! | `damage` | RocksDB's error texts as file and offset |
 //! | `view`, `check` | reading a store without owning it; reading all of it |
 //!
@@ -40,6 +41,7 @@ pub mod identity;
 pub mod lock;
 mod memory;
 mod record;
+mod table_scan;
 pub mod wal_scan;
 pub mod witness;
 

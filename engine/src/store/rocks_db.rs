@@ -53,6 +53,18 @@ impl Database {
         Ok(Self { db, dir: dir.to_owned() })
     }
 
+    /// The table files in use, as name and size.
+    pub(super) fn tables(&self) -> Result<Vec<(String, u64)>, OpenError> {
+        let files = self.db.live_files().map_err(|error| damage::on_open(&self.dir, error))?;
+        Ok(files.into_iter().map(|file| (file.name, file.size as u64)).collect())
+    }
+
+    /// Checks what describes the tables in use.
+    pub(super) fn check_tables(&self) -> Result<(), OpenError> {
+        let tables = self.tables()?;
+        damage::check_tables(&self.dir, tables.iter().map(|(name, _)| name.as_str()))
+    }
+
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }

@@ -111,6 +111,7 @@ impl RocksLog {
         let before = examine(options, &witness)?;
         let mode = Mode::Write;
         let database = Database::open(&log_dir, mode, options.memtable_bytes)?;
+        database.check_tables()?;
         let (last, last_hash) = database.last_header()?;
         if last.number < before.last {
             let (found, synced, by) = (last.number, before.last, SyncedBy::Log);

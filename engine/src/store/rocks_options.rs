@@ -11,8 +11,8 @@
 //! for that does not exist.
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle, DBCompressionType,
-    DBRecoveryMode, InfoLogger, LogLevel, Options,
+    BlockBasedOptions, Cache, ChecksumType, ColumnFamilyDescriptor, DBCompactionStyle,
+    DBCompressionType, DBRecoveryMode, InfoLogger, LogLevel, Options,
 };
 
 use super::OpenError;
@@ -94,9 +94,8 @@ pub(super) fn families(names: &[&str], memtable_bytes: usize) -> Vec<ColumnFamil
 }
 
 fn batch(memtable_bytes: usize) -> Options {
-    let mut table = BlockBasedOptions::default();
+    let mut table = table();
     table.set_block_size(64 << 10);
-    table.set_format_version(5);
     table.disable_cache();
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
@@ -122,8 +121,7 @@ fn batch(memtable_bytes: usize) -> Options {
 }
 
 fn small() -> Options {
-    let mut table = BlockBasedOptions::default();
-    table.set_format_version(5);
+    let mut table = table();
     table.set_block_cache(&Cache::new_lru_cache(1 << 20));
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
@@ -132,4 +130,12 @@ fn small() -> Options {
     options.set_periodic_compaction_seconds(0);
     options.set_ttl(0);
     options
+}
+
+/// Checksums and format of the tables are those that `table_scan` reads.
+fn table() -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_format_version(5);
+    table.set_checksum_type(ChecksumType::CRC32c);
+    table
 }

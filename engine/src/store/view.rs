@@ -113,12 +113,13 @@ impl StoreView {
 
     /// The table files that the view reads, and their bytes.
     pub(super) fn tables(&self) -> Result<(usize, u64), OpenError> {
-        let files = self
-            .database
-            .db
-            .live_files()
-            .map_err(|error| OpenError::Database(error.into_string()))?;
-        Ok((files.len(), files.iter().map(|file| file.size as u64).sum()))
+        let tables = self.database.tables()?;
+        Ok((tables.len(), tables.iter().map(|(_, bytes)| bytes).sum()))
+    }
+
+    /// Checks what describes the tables.
+    pub(super) fn check_tables(&self) -> Result<(), OpenError> {
+        self.database.check_tables()
     }
 }
 

@@ -420,7 +420,7 @@ fn next_intact(block: &[u8], from: usize) -> Option<usize> {
 }
 
 /// RocksDB stores checksums rotated and shifted, so that a checksum over stored checksums stays sound.
-const fn unmask(masked: u32) -> u32 {
+pub(super) const fn unmask(masked: u32) -> u32 {
     masked.wrapping_sub(0xa282_ead8).rotate_left(15)
 }
 

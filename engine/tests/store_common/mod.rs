@@ -9,6 +9,7 @@ use kontiki::store::{
     GroupRecord, Identity, LogBatch, LogStore as _, OpenError, OpenOptions, Opened, Part,
     RangeBounds, RocksLog,
 };
+use kontiki_net::{BlockKind, BlockMeta, encode_entry};
 use kontiki_raft::{HardState, Index, Position, ReplicaId, Term};
 
 /// The cluster and node of every store here.
@@ -92,18 +93,26 @@ pub fn batch(seed: u64, len: usize) -> LogBatch {
     LogBatch { parts: vec![part(seed, len)], ..LogBatch::default() }
 }
 
-/// A part whose bytes follow from `seed`; they do not compress and do not repeat.
+/// A part of one block, whose bytes follow from `seed`; they do not compress and do not repeat.
 pub fn part(seed: u64, len: usize) -> Part {
+    let meta =
+        BlockMeta { group: seed, first_index: Index(1), term: Term(1), kind: BlockKind::Command };
+    let payload = noise(seed, len.saturating_sub(44));
+    let mut bytes = Vec::new();
+    encode_entry(&mut bytes, meta, &payload);
+    Part { bytes: Arc::new(bytes), blocks: 1 }
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let bytes = (0..len)
+    (0..len)
         .map(|_| {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
             state.to_le_bytes()[4]
         })
-        .collect();
-    Part { bytes: Arc::new(bytes), blocks: 1 }
+        .collect()
 }
 
 /// Flips one bit of a file.

@@ -1,0 +1,163 @@
+//! The blocks of one group's log, oldest first.
+//!
+//! Invariant: contiguous indexes; a block is never split, so both ends move by whole blocks.
+//! Deliberately absent: bytes and terms. The bytes are in a round, the terms in the consensus core.
+
+use std::collections::VecDeque;
+
+use kontiki_raft::Index;
+
+/// One block of a group's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockRef {
+    /// The index of its first entry.
+    pub(crate) first: u64,
+    /// The round it was written in; see [`super::rounds::Rounds`].
+    pub(crate) round: u64,
+    /// Where it starts in the round's bytes.
+    pub(crate) offset: u32,
+    /// Its length, header included.
+    pub(crate) bytes: u32,
+    /// The number of its entries.
+    pub(crate) count: u32,
+}
+
+impl BlockRef {
+    /// The index of its last entry.
+    pub(crate) fn last(&self) -> u64 {
+        self.first + u64::from(self.count) - 1
+    }
+
+    /// Its place in its round's bytes.
+    pub(crate) fn range(&self) -> std::ops::Range<usize> {
+        self.offset as usize..(self.offset + self.bytes) as usize
+    }
+}
+
+/// The live blocks of one group.
+#[derive(Debug, Default)]
+pub(crate) struct BlockIndex {
+    blocks: VecDeque<BlockRef>,
+}
+
+impl BlockIndex {
+    /// Adds the next block.
+    pub(crate) fn push(&mut self, block: BlockRef) {
+        if let Some(back) = self.blocks.back() {
+            assert!(
+                back.last() + 1 == block.first,
+                "block {block:?} does not follow {back:?}: logs have no holes"
+            );
+        }
+        self.blocks.push_back(block);
+    }
+
+    /// Drops every block at or after `from`, giving each to `dropped`.
+    ///
+    /// A conflict always falls on a block boundary, because a block is immutable and never split.
+    pub(crate) fn truncate(&mut self, from: Index, mut dropped: impl FnMut(BlockRef)) {
+        while let Some(&back) = self.blocks.back() {
+            if back.last() < from.0 {
+                break;
+            }
+            assert!(back.first >= from.0, "truncation at {from:?} would split {back:?}");
+            self.blocks.pop_back();
+            dropped(back);
+        }
+    }
+
+    /// Drops every block that ends at or before `through`, giving each to `dropped`.
+    pub(crate) fn compact(&mut self, through: Index, mut dropped: impl FnMut(BlockRef)) {
+        while let Some(&front) = self.blocks.front() {
+            if front.last() > through.0 {
+                break;
+            }
+            self.blocks.pop_front();
+            dropped(front);
+        }
+    }
+
+    /// The end of the last block that ends at or before `limit`.
+    pub(crate) fn boundary_at_or_before(&self, limit: Index) -> Option<Index> {
+        let after = self.blocks.partition_point(|block| block.last() <= limit.0);
+        after.checked_sub(1).map(|at| Index(self.blocks[at].last()))
+    }
+
+    /// The blocks from the one that starts at `first` on.
+    ///
+    /// # Panics
+    /// When `first` lies inside a block: an index that is asked for is always a boundary.
+    pub(crate) fn from(&self, first: Index) -> impl Iterator<Item = &BlockRef> {
+        // The tail is what is asked for nearly always.
+        let at = match self.blocks.back() {
+            Some(back) if back.first == first.0 => self.blocks.len() - 1,
+            _ => self.blocks.partition_point(|block| block.first < first.0),
+        };
+        if let Some(found) = self.blocks.get(at) {
+            assert!(
+                found.first == first.0,
+                "index {first:?} is not the start of a block: {found:?}"
+            );
+        }
+        self.blocks.range(at..)
+    }
+
+    /// The number of live blocks.
+    pub(crate) fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The index of the last entry, when there is a live block.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.blocks.back().map(BlockRef::last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(first: u64, count: u32, round: u64) -> BlockRef {
+        BlockRef { first, round, offset: 0, bytes: 100, count }
+    }
+
+    fn index() -> BlockIndex {
+        let mut index = BlockIndex::default();
+        index.push(block(5, 3, 0));
+        index.push(block(8, 1, 1));
+        index.push(block(9, 4, 2));
+        index
+    }
+
+    #[test]
+    fn truncation_takes_whole_blocks_from_the_end() {
+        let mut index = index();
+        let mut rounds = Vec::new();
+        index.truncate(Index(8), |b| rounds.push(b.round));
+        assert_eq!(rounds, [2, 1]);
+        assert_eq!(index.last(), Some(7));
+    }
+
+    #[test]
+    #[should_panic(expected = "split")]
+    fn truncation_inside_a_block_is_a_fault() {
+        index().truncate(Index(10), |_| ());
+    }
+
+    #[test]
+    fn compaction_keeps_the_block_that_reaches_past_the_bound() {
+        let mut index = index();
+        let mut rounds = Vec::new();
+        index.compact(Index(8), |b| rounds.push(b.round));
+        assert_eq!(rounds, [0, 1]);
+        assert_eq!(index.from(Index(9)).count(), 1);
+        assert_eq!(index.boundary_at_or_before(Index(11)), None);
+        assert_eq!(index.boundary_at_or_before(Index(12)), Some(Index(12)));
+    }
+
+    #[test]
+    #[should_panic(expected = "no holes")]
+    fn a_hole_is_a_fault() {
+        index().push(block(14, 1, 3));
+    }
+}

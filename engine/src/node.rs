@@ -1,0 +1,576 @@
+//! A node: open, recover, start, stop, in order. The only file that starts and joins threads.
+//!
+//! Opening goes from the outside in: check the configuration, take the store, rebuild the shards from its log,
+//! bind, open the machines, and only then start threads. Stopping goes the other way: no new requests, workers
+//! (which answer, flush and write their last round), writer, maintenance, and then the log's clean mark.
+//!
+//! Deliberately absent: decisions about groups. They are the shards'.
+
+use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::thread::{Builder as ThreadBuilder, JoinHandle};
+use std::time::Duration;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use kontiki_net::{Net, NetConfig};
+use kontiki_raft::ReplicaId;
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::config::{Bootstrap, Config, OnFatal};
+use crate::error::{ConfigError, Fatal, RequestError, StartError};
+use crate::machine::{MachineContext, MachineError, StateMachine, Wake};
+use crate::maintenance::Maintenance;
+use crate::metrics::Metrics;
+use crate::range::RangeMap;
+use crate::router::{Ask, Inbox, Router, ToWorker};
+use crate::shard::{Builder, ShardConfig};
+use crate::status::{GroupStatus, NodeStatus, PeerStatus};
+use crate::store::{
+    GroupRecord, Identity, LogStore, OpenError, OpenOptions, Opened, RocksLog, WitnessWriter,
+};
+use crate::worker::{FlushPolicy, Worker, WorkerParts};
+use crate::writer::{LogSlot, Writer};
+
+/// How long an operator's question waits for a worker before it counts as stopped.
+const ASK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Flush cycles that may wait for the maintenance thread: one per worker at a time, 64 workers at most.
+const CHORES_MAX: usize = 64;
+
+/// Why a shutdown was not clean. The store is closed all the same, and recovers at its next opening.
+#[derive(Debug)]
+pub enum ShutdownError {
+    /// Something had ended the engine before, or did while it stopped.
+    Fatal(String),
+    /// The log could not be closed.
+    Log(crate::store::StoreError),
+}
+
+impl std::fmt::Display for ShutdownError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fatal(what) => write!(f, "not a clean shutdown: {what}"),
+            Self::Log(error) => write!(f, "the log could not be closed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ShutdownError {}
+
+/// What becomes of a fault that ends the engine: the handler's word, and the first reason.
+#[derive(Debug)]
+struct Failure {
+    on_fatal: OnFatal,
+    first: OnceLock<String>,
+}
+
+impl Failure {
+    /// Ends the engine: by default the process, since a stopped replica is safe and a confused one is not.
+    fn end(&self, fatal: &Fatal, router: &Router) {
+        drop(self.first.set(fatal.to_string()));
+        match &self.on_fatal {
+            OnFatal::Abort => {
+                eprintln!("kontiki: {fatal}; the process ends");
+                std::process::abort();
+            }
+            OnFatal::Call(handler) => handler(fatal),
+        }
+        router.stop();
+        for inbox in router.inboxes() {
+            inbox.close();
+            inbox.tell(ToWorker::Stop);
+        }
+    }
+}
+
+/// A thread of the machines' own, started and joined with the node's.
+pub(crate) struct Background {
+    /// What it is called.
+    pub(crate) name: &'static str,
+    /// What it does, until the last machine is dropped.
+    pub(crate) run: Box<dyn FnOnce() -> Result<(), MachineError> + Send>,
+}
+
+/// Where the machines of a node come from, one per shard.
+pub(crate) trait Machines {
+    /// What they are.
+    type Machine: StateMachine;
+    /// Opens the machine of one shard.
+    fn open(&mut self, context: MachineContext) -> Result<Self::Machine, MachineError>;
+    /// The thread that they share, if any; asked once all are open.
+    fn background(&mut self) -> Option<Background>;
+}
+
+/// Machines from an embedder's function, without a thread of their own.
+pub(crate) struct Opener<F>(pub(crate) F);
+
+impl<M: StateMachine, F: FnMut(MachineContext) -> Result<M, MachineError>> Machines for Opener<F> {
+    type Machine = M;
+
+    fn open(&mut self, context: MachineContext) -> Result<M, MachineError> {
+        (self.0)(context)
+    }
+
+    fn background(&mut self) -> Option<Background> {
+        None
+    }
+}
+
+#[derive(Debug)]
+struct Threads {
+    workers: Vec<JoinHandle<Option<()>>>,
+    writer: JoinHandle<Option<()>>,
+    maintenance: JoinHandle<Option<WitnessWriter>>,
+    background: Option<JoinHandle<Option<()>>>,
+    log: Arc<Mutex<LogSlot>>,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    config: Config,
+    identity: Identity,
+    listen: SocketAddr,
+    ranges: Arc<RangeMap>,
+    router: Arc<Router>,
+    metrics: Arc<Metrics>,
+    failure: Arc<Failure>,
+    threads: Mutex<Option<Threads>>,
+}
+
+/// Opens a node; see [`crate::Engine::open`].
+pub(crate) fn open<S: Machines>(
+    config: Config,
+    bootstrap: &Bootstrap,
+    machines: &mut S,
+) -> Result<Node, StartError> {
+    config.validate().map_err(StartError::Config)?;
+    let opened = open_store(&config, bootstrap)?;
+    let fresh = opened.groups.iter().all(|(_, record)| record.hard_state.term.0 == 0);
+    let ranges = opened.groups.iter().map(|(group, record)| (*group, record.range.clone()));
+    let ranges = RangeMap::new(&ranges.collect::<Vec<_>>()).map_err(StartError::Ranges)?;
+    let mut log = opened.log;
+    let builders = rebuild(&config, &mut log, &opened.groups)?;
+
+    let listener = bind(&config)?;
+    let listen = listener.local_addr().map_err(StartError::Listen)?;
+    let mut nets = transports(&config, &opened.identity, listener)?;
+    let (inboxes, receivers): (Vec<_>, Vec<_>) = nets
+        .iter()
+        .map(|net| Inbox::new(config.inbox_bytes_max, net.waker()))
+        .map(|(inbox, receiver)| (Arc::new(inbox), receiver))
+        .unzip();
+    let mut groups: Vec<u64> = opened.groups.iter().map(|(group, _)| *group).collect();
+    groups.sort_unstable();
+    let router = Arc::new(Router::new(inboxes, groups));
+    let metrics = Arc::new(Metrics::default());
+    let failure = Arc::new(Failure { on_fatal: config.on_fatal.clone(), first: OnceLock::new() });
+
+    let reader = log.reader();
+    let witness = log.witness_writer();
+    let slot = Arc::new(Mutex::new(LogSlot::new(log, config.workers, Arc::clone(&metrics))));
+    let (synced, synced_rx) = bounded(1);
+    let (chores, chores_rx) = bounded(CHORES_MAX);
+    let (writer, jobs) = Writer::new(Arc::clone(&slot), Arc::clone(&router), synced.clone());
+    let clock = Clock::new();
+
+    let mut workers = Vec::new();
+    for ((number, builder), receiver) in builders.into_iter().enumerate().zip(receivers) {
+        let inbox = Arc::clone(router.inbox(number));
+        let context = machine_context(&config, &opened.identity, number, builder.groups(), &inbox)?;
+        let machine = machines.open(context).map_err(StartError::Machine)?;
+        let shard = builder
+            .finish(clock.now(), |group| machine.applied(group))
+            .map_err(StartError::Recovery)?;
+        workers.push(Worker::new(WorkerParts {
+            number,
+            node: config.node_id,
+            shard,
+            machine,
+            net: nets.remove(0),
+            clock,
+            inbox,
+            receiver,
+            router: Arc::clone(&router),
+            log: Arc::clone(&slot),
+            reader: Arc::clone(&reader),
+            writer: jobs.clone(),
+            chores: chores.clone(),
+            synced: synced.clone(),
+            metrics: Arc::clone(&metrics),
+            log_writer: config.log_writer,
+            workers: config.workers,
+            flush: flush_policy(&config),
+            first_start: fresh.then_some(config.peers.len() + 1),
+        }));
+    }
+    drop((jobs, chores, synced));
+    let maintenance = Maintenance {
+        chores: chores_rx,
+        synced: synced_rx,
+        router: Arc::clone(&router),
+        witness,
+        clock,
+    };
+    let background = machines.background();
+    let threads =
+        start(&config, &router, &failure, workers, writer, maintenance, slot, background)?;
+    Ok(Node {
+        identity: opened.identity,
+        listen,
+        ranges: Arc::new(ranges),
+        router,
+        metrics,
+        failure,
+        threads: Mutex::new(Some(threads)),
+        config,
+    })
+}
+
+/// Opens the store, after formatting it when there is none.
+fn open_store(config: &Config, bootstrap: &Bootstrap) -> Result<Opened, StartError> {
+    let mut options = OpenOptions::new(&config.dir);
+    options.witness_dir.clone_from(&config.witness_dir);
+    options.durability = config.durability;
+    options.cluster_id = Some(config.cluster_id);
+    options.node_id = Some(config.node_id);
+    options.memtable_bytes = config.log_memtable_bytes;
+    match RocksLog::open(&options) {
+        Err(OpenError::Missing { .. }) => {
+            let records = first_records(config, bootstrap)?;
+            let identity =
+                Identity::new(config.cluster_id, config.node_id).map_err(StartError::Store)?;
+            RocksLog::format(&options, &identity, &records).map_err(StartError::Store)?;
+            RocksLog::open(&options).map_err(StartError::Store)
+        }
+        result => result.map_err(StartError::Store),
+    }
+}
+
+/// The records of a new store: a replica of each group, on each node.
+fn first_records(
+    config: &Config,
+    bootstrap: &Bootstrap,
+) -> Result<Vec<(u64, GroupRecord)>, StartError> {
+    let refuse =
+        |why: &str| StartError::Config(ConfigError { field: "bootstrap", why: why.to_owned() });
+    let nodes = &bootstrap.nodes;
+    if !nodes.contains(&config.node_id) {
+        return Err(refuse("this node is not among the nodes"));
+    }
+    if nodes.len() > 7 || nodes.iter().any(|n| nodes.iter().filter(|m| *m == n).count() > 1) {
+        return Err(refuse("1 to 7 nodes, none twice"));
+    }
+    let unknown =
+        |node: &u64| *node != config.node_id && !config.peers.iter().any(|(peer, _)| peer == node);
+    if nodes.iter().any(unknown) {
+        return Err(refuse("a node has no address among the peers"));
+    }
+    RangeMap::new(&bootstrap.ranges).map_err(StartError::Ranges)?;
+    // One replica of a group per node, so the node's id serves as the replica's.
+    let replica = |node: u64| ReplicaId::new(node).ok_or_else(|| refuse("node ids are not zero"));
+    let membership: Vec<(ReplicaId, u64)> =
+        nodes.iter().map(|&node| Ok((replica(node)?, node))).collect::<Result<_, StartError>>()?;
+    let own = replica(config.node_id)?;
+    let record = |range: &crate::range::RangeBounds| GroupRecord {
+        replica: own,
+        hard_state: kontiki_raft::HardState::default(),
+        compacted: kontiki_raft::Position::ZERO,
+        membership: membership.clone(),
+        range: range.clone(),
+    };
+    Ok(bootstrap.ranges.iter().map(|(group, range)| (*group, record(range))).collect())
+}
+
+/// Reads the whole log once, into as many builders as there are shards.
+fn rebuild(
+    config: &Config,
+    log: &mut RocksLog,
+    records: &[(u64, GroupRecord)],
+) -> Result<Vec<Builder>, StartError> {
+    let shard = |shard| ShardConfig {
+        node: config.node_id,
+        shard,
+        shards: config.workers,
+        raft: config.raft,
+        cache_bytes_max: config.cache_bytes_max / config.workers,
+        seed: config.seed,
+    };
+    let mut builders: Vec<Builder> =
+        (0..config.workers).map(|number| Builder::new(shard(number), records)).collect();
+    let mut refused = None;
+    let read = log.for_each_part(&mut |number, part, bytes| {
+        for builder in &mut builders {
+            if let Err(error) = builder.part(number, part, bytes) {
+                let why = error.to_string();
+                refused = Some(error);
+                return Err(OpenError::Block { number, part, offset: 0, why });
+            }
+        }
+        Ok(())
+    });
+    match (read, refused) {
+        (Ok(()), _) => Ok(builders),
+        (Err(_), Some(error)) => Err(StartError::Recovery(error)),
+        (Err(error), None) => Err(StartError::Store(error)),
+    }
+}
+
+fn bind(config: &Config) -> Result<TcpListener, StartError> {
+    match &config.listener {
+        Some(listener) => listener.try_clone(),
+        None => TcpListener::bind(config.listen),
+    }
+    .map_err(StartError::Listen)
+}
+
+/// One transport per worker; the first has the listener and hands over what is the others'.
+fn transports(
+    config: &Config,
+    identity: &Identity,
+    listener: TcpListener,
+) -> Result<Vec<Net>, StartError> {
+    let mut listener = Some(listener);
+    (0..config.workers)
+        .map(|lane| {
+            let mut net = NetConfig::new(config.cluster_id, config.node_id, identity.store_id);
+            net.lane = u32::try_from(lane).expect("64 workers at most");
+            net.lane_count = u32::try_from(config.workers).expect("64 workers at most");
+            net.listen = listener.take();
+            net.peers.clone_from(&config.peers);
+            net.write_queue_bytes_max = config.peer_queue_bytes_max;
+            net.seed = config.seed ^ lane as u64;
+            net.insecure = config.insecure;
+            Net::new(net).map_err(StartError::Net)
+        })
+        .collect()
+}
+
+fn machine_context(
+    config: &Config,
+    identity: &Identity,
+    shard: usize,
+    groups: Vec<u64>,
+    inbox: &Arc<Inbox>,
+) -> Result<MachineContext, StartError> {
+    let dir = config.dir.join("machine").join(shard.to_string());
+    std::fs::create_dir_all(&dir).map_err(|e| StartError::Machine(MachineError::Io(e)))?;
+    let inbox = Arc::clone(inbox);
+    let wake = Wake::new(move || inbox.wake());
+    let (shards, store_id) = (config.workers, identity.store_id);
+    Ok(MachineContext { shard, shards, store_id, dir, groups: groups.into(), wake })
+}
+
+fn flush_policy(config: &Config) -> FlushPolicy {
+    FlushPolicy {
+        // A cycle takes a while, during which the log grows on: begin at half of what may be retained.
+        bytes: config.log_retain_bytes / 2 / config.workers as u64,
+        interval_us: u64::try_from(config.flush_interval.as_micros())
+            .expect("checked: a day at most"),
+    }
+}
+
+/// Starts a named thread whose fault ends the engine.
+fn spawn<T: Send + 'static>(
+    name: String,
+    failure: &Arc<Failure>,
+    router: &Arc<Router>,
+    body: impl FnOnce() -> Result<T, Fatal> + Send + 'static,
+) -> Result<JoinHandle<Option<T>>, StartError> {
+    let (failure, router) = (Arc::clone(failure), Arc::clone(router));
+    let thread = name.clone();
+    ThreadBuilder::new()
+        .name(name)
+        .spawn(move || {
+            // The state a panic leaves behind is dropped unseen, so nothing broken is observed.
+            let fatal = match catch_unwind(AssertUnwindSafe(body)) {
+                Ok(Ok(value)) => return Some(value),
+                Ok(Err(fatal)) => fatal,
+                Err(_) => Fatal::Panicked { thread },
+            };
+            failure.end(&fatal, &router);
+            None
+        })
+        .map_err(StartError::Thread)
+}
+
+fn start<M: StateMachine>(
+    config: &Config,
+    router: &Arc<Router>,
+    failure: &Arc<Failure>,
+    workers: Vec<Worker<M>>,
+    writer: Writer,
+    maintenance: Maintenance,
+    log: Arc<Mutex<LogSlot>>,
+    background: Option<Background>,
+) -> Result<Threads, StartError> {
+    let node = config.node_id;
+    let writer =
+        spawn(format!("k{node}-log"), failure, router, move || writer.run().map_err(Fatal::Log))?;
+    let maintenance = spawn(format!("k{node}-upkeep"), failure, router, move || maintenance.run())?;
+    let workers = workers
+        .into_iter()
+        .enumerate()
+        .map(|(number, worker)| {
+            spawn(format!("k{node}-worker-{number}"), failure, router, move || worker.run())
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let background = background
+        .map(|Background { name, run }| {
+            spawn(format!("k{node}-{name}"), failure, router, move || run().map_err(Fatal::Machine))
+        })
+        .transpose()?;
+    Ok(Threads { workers, writer, maintenance, background, log })
+}
+
+impl Node {
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
+    }
+
+    pub(crate) const fn node_id(&self) -> u64 {
+        self.config.node_id
+    }
+
+    pub(crate) fn groups(&self) -> &[u64] {
+        self.router.groups()
+    }
+
+    pub(crate) fn ranges(&self) -> &Arc<RangeMap> {
+        &self.ranges
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(crate) const fn listen_address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    pub(crate) fn fatal(&self) -> Option<String> {
+        self.failure.first.get().cloned()
+    }
+
+    /// Asks one worker.
+    fn ask<T>(&self, inbox: &Inbox, ask: impl FnOnce(Sender<T>) -> Ask) -> Result<T, RequestError> {
+        let (tx, rx) = bounded(1);
+        if !inbox.tell(ToWorker::Ask(ask(tx))) {
+            return Err(RequestError::Stopped);
+        }
+        rx.recv_timeout(ASK_TIMEOUT).map_err(|_| RequestError::Stopped)
+    }
+
+    /// Asks every worker at once.
+    fn ask_all<T>(&self, ask: impl Fn(Sender<T>) -> Ask) -> Result<Vec<T>, RequestError> {
+        let asked: Vec<Receiver<T>> = self
+            .router
+            .inboxes()
+            .iter()
+            .map(|inbox| {
+                let (tx, rx) = bounded(1);
+                inbox.tell(ToWorker::Ask(ask(tx)));
+                rx
+            })
+            .collect();
+        let answers = asked.iter().map(|rx| rx.recv_timeout(ASK_TIMEOUT));
+        answers.collect::<Result<Vec<T>, _>>().map_err(|_| RequestError::Stopped)
+    }
+
+    pub(crate) fn group_status(&self, group: u64) -> Result<GroupStatus, RequestError> {
+        self.ask(self.router.inbox_of(group), |tx| Ask::Group(group, tx))?
+    }
+
+    pub(crate) fn group_statuses(&self) -> Result<Vec<GroupStatus>, RequestError> {
+        let mut all: Vec<GroupStatus> = self.ask_all(Ask::Groups)?.into_iter().flatten().collect();
+        all.sort_unstable_by_key(|status| status.group);
+        Ok(all)
+    }
+
+    pub(crate) fn status(&self) -> Result<NodeStatus, RequestError> {
+        // A peer counts as connected when every worker reaches it.
+        let connected = self.ask_all(Ask::Peers)?;
+        let peers = self.config.peers.iter().map(|&(node, address)| PeerStatus {
+            node,
+            address: address.to_string(),
+            connected: connected.iter().all(|peers| peers.contains(&node)),
+        });
+        Ok(NodeStatus {
+            cluster: format!("{:x}", self.identity.cluster_id),
+            node: self.config.node_id,
+            store: format!("{:x}", self.identity.store_id),
+            boot_epoch: self.identity.boot_epoch,
+            listen: self.listen.to_string(),
+            peers: peers.collect(),
+            groups: self.groups().len() as u64,
+            leading: self.router.led_by(self.config.node_id),
+            leaderless: self.router.leaderless(),
+        })
+    }
+
+    pub(crate) fn digest(&self, group: u64) -> Result<(u64, u64), RequestError> {
+        self.ask(self.router.inbox_of(group), |tx| Ask::Digest(group, tx))?
+    }
+
+    pub(crate) fn transfer(&self, group: u64, to: Option<u64>) -> Result<(), RequestError> {
+        self.ask(self.router.inbox_of(group), |tx| Ask::Transfer(group, to, tx))?
+    }
+
+    pub(crate) fn hand_over(&self, limit: Duration) -> Result<u64, RequestError> {
+        let clock = Clock::new();
+        let end = clock.now().0 + u64::try_from(limit.as_micros()).unwrap_or(u64::MAX >> 1);
+        loop {
+            let left = self.ask_all(Ask::HandOver)?.into_iter().sum();
+            if left == 0 || clock.now().0 >= end {
+                return Ok(left);
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn flush(&self) -> Result<(), RequestError> {
+        // The answer is that the worker lets go of the sender when the cycle has ended.
+        let (tx, rx) = bounded::<()>(1);
+        for inbox in self.router.inboxes() {
+            if !inbox.tell(ToWorker::Ask(Ask::Flush(tx.clone()))) {
+                return Err(RequestError::Stopped);
+            }
+        }
+        drop(tx);
+        drop(rx.recv());
+        if self.fatal().is_some() { Err(RequestError::Stopped) } else { Ok(()) }
+    }
+
+    pub(crate) fn shutdown(&self) -> Result<(), ShutdownError> {
+        let Some(threads) = self.threads.lock().take() else { return Ok(()) };
+        self.router.stop();
+        for inbox in self.router.inboxes() {
+            inbox.tell(ToWorker::Stop);
+        }
+        let mut clean = true;
+        for worker in threads.workers {
+            clean &= matches!(worker.join(), Ok(Some(())));
+        }
+        clean &= matches!(threads.writer.join(), Ok(Some(())));
+        let witness = threads.maintenance.join().ok().flatten();
+        // It ends with the last machine, and so after the workers and their flush jobs.
+        if let Some(background) = threads.background {
+            clean &= matches!(background.join(), Ok(Some(())));
+        }
+        let (true, Some(witness)) = (clean, witness) else {
+            let what = self.fatal().unwrap_or_else(|| "a thread ended early".to_owned());
+            return Err(ShutdownError::Fatal(what));
+        };
+        let slot = Arc::into_inner(threads.log).expect("every thread that held the log was joined");
+        slot.into_inner().into_log().close(witness).map_err(ShutdownError::Log)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Whoever wants to hear of an error calls `shutdown`.
+        drop(self.shutdown());
+    }
+}

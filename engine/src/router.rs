@@ -1,0 +1,255 @@
+//! The queues into the shards, and where each group's leader is.
+//!
+//! A shard has two queues. Clients' requests wait in one that is bounded in number and in bytes; when it is
+//! full they hear `Busy`. What the engine's own threads have to say goes through the other one, which is
+//! bounded by what can be under way (see [`INTERNAL_MAX`]).
+//!
+//! Invariant: a submission that was taken is answered, also when the worker is about to stop: the door is
+//! closed under the same lock that a submission is pushed under, and emptied after that.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use kontiki_net::{Handoff, Waker};
+use parking_lot::RwLock;
+
+use crate::error::{RequestError, SubmitError};
+use crate::machine::MachineError;
+use crate::shard::AppliedMarks;
+use crate::status::GroupStatus;
+use crate::submission::{RunPart, Submitted};
+use crate::ticket::{Completion, deliver};
+
+/// Submissions that may wait in one inbox. With the byte bound, memory is known; a submission of many requests
+/// counts once.
+const REQUESTS_MAX: usize = 64 << 10;
+
+/// Messages of the engine's own threads that may wait: more than rounds can be on their way to the disk
+/// ([`crate::writer::ROUNDS_QUEUED_MAX`] and one batch of as many), plus calls of operators.
+const INTERNAL_MAX: usize = 4096;
+
+/// What the engine's own threads and operators tell a worker.
+pub(crate) enum ToWorker {
+    /// Round `seq` is durable.
+    Persisted { seq: u64, number: u64, part: u16 },
+    /// A flush cycle has ended.
+    Flushed { marks: AppliedMarks, result: Result<(), MachineError> },
+    /// A connection that came in elsewhere and is for this worker.
+    Adopt(Handoff),
+    /// An operator asks.
+    Ask(Ask),
+    /// Stop: answer everything, flush, end.
+    Stop,
+}
+
+/// A call of an operator, with the way back.
+pub(crate) enum Ask {
+    Groups(Sender<Vec<GroupStatus>>),
+    Group(u64, Sender<Result<GroupStatus, RequestError>>),
+    Digest(u64, Sender<Result<(u64, u64), RequestError>>),
+    Transfer(u64, Option<u64>, Sender<Result<(), RequestError>>),
+    /// Hand every leadership over; answers how many there are now.
+    HandOver(Sender<u64>),
+    /// Flush; answered when the cycle has ended.
+    Flush(Sender<()>),
+    /// Connected peers.
+    Peers(Sender<Vec<u64>>),
+}
+
+/// One shard's door.
+pub(crate) struct Inbox {
+    requests: Sender<Arc<Submitted>>,
+    internal: Sender<ToWorker>,
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    closed: RwLock<bool>,
+    waker: Waker,
+}
+
+/// The worker's side of the door.
+pub(crate) struct InboxReceiver {
+    pub(crate) requests: Receiver<Arc<Submitted>>,
+    pub(crate) internal: Receiver<ToWorker>,
+}
+
+impl Inbox {
+    pub(crate) fn new(bytes_max: usize, waker: Waker) -> (Self, InboxReceiver) {
+        let (requests, request_rx) = bounded(REQUESTS_MAX);
+        let (internal, internal_rx) = bounded(INTERNAL_MAX);
+        let (bytes, closed) = (AtomicUsize::new(0), RwLock::new(false));
+        let inbox = Self { requests, internal, bytes, bytes_max, closed, waker };
+        (inbox, InboxReceiver { requests: request_rx, internal: internal_rx })
+    }
+
+    fn submit(&self, submitted: &Arc<Submitted>) -> Result<(), SubmitError> {
+        let closed = self.closed.read();
+        if *closed {
+            return Err(SubmitError::Stopped);
+        }
+        let bytes = submitted.inbox_bytes();
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > self.bytes_max {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(SubmitError::Busy);
+        }
+        let sent = self.requests.try_send(Arc::clone(submitted));
+        drop(closed);
+        match sent {
+            Ok(()) => {
+                self.waker.wake();
+                Ok(())
+            }
+            Err(error) => {
+                self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                Err(match error {
+                    TrySendError::Full(_) => SubmitError::Busy,
+                    TrySendError::Disconnected(_) => SubmitError::Stopped,
+                })
+            }
+        }
+    }
+
+    /// Tells the worker something; false when it is gone.
+    pub(crate) fn tell(&self, message: ToWorker) -> bool {
+        let told = self.internal.send(message).is_ok();
+        self.waker.wake();
+        told
+    }
+
+    /// The worker took a submission out.
+    pub(crate) fn taken(&self, submitted: &Submitted) {
+        self.bytes.fetch_sub(submitted.inbox_bytes(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more submissions. What was taken before is in the queue when this returns.
+    pub(crate) fn close(&self) {
+        *self.closed.write() = true;
+    }
+
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Router {
+    inboxes: Vec<Arc<Inbox>>,
+    /// Ascending.
+    groups: Vec<u64>,
+    /// The leader's node per group, in the order of `groups`; 0 when none is known.
+    leaders: Vec<AtomicU64>,
+    stopped: AtomicBool,
+}
+
+impl Router {
+    pub(crate) fn new(inboxes: Vec<Arc<Inbox>>, groups: Vec<u64>) -> Self {
+        let leaders = groups.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { inboxes, groups, leaders, stopped: AtomicBool::new(false) }
+    }
+
+    /// Hands a submission to every shard that serves one of its runs.
+    pub(crate) fn submit(
+        &self,
+        submitted: Arc<Submitted>,
+    ) -> Result<(), (SubmitError, Arc<Submitted>)> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err((SubmitError::Stopped, submitted));
+        }
+        if let [only] = &self.inboxes[..] {
+            return only.submit(&submitted).map_err(|error| (error, submitted));
+        }
+        let shards = self.inboxes.len() as u64;
+        let mask =
+            submitted.submission.runs().iter().fold(0u64, |m, run| m | 1 << (run.group % shards));
+        let mut taken = false;
+        for (shard, inbox) in self.inboxes.iter().enumerate().filter(|(s, _)| mask & (1 << s) != 0)
+        {
+            match inbox.submit(&submitted) {
+                Ok(()) => taken = true,
+                Err(error) if !taken && mask.count_ones() == 1 => return Err((error, submitted)),
+                Err(error) => refuse(&submitted, shard as u64, shards, error),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn inbox(&self, shard: usize) -> &Arc<Inbox> {
+        &self.inboxes[shard]
+    }
+
+    pub(crate) fn inboxes(&self) -> &[Arc<Inbox>] {
+        &self.inboxes
+    }
+
+    /// The inbox of the shard that owns `group`.
+    pub(crate) fn inbox_of(&self, group: u64) -> &Arc<Inbox> {
+        let shard = group % self.inboxes.len() as u64;
+        &self.inboxes[usize::try_from(shard).expect("less than the number of inboxes")]
+    }
+
+    pub(crate) fn groups(&self) -> &[u64] {
+        &self.groups
+    }
+
+    fn place(&self, group: u64) -> Option<usize> {
+        // Groups are mostly numbered without a gap.
+        let guess = usize::try_from(group.checked_sub(*self.groups.first()?)?).ok()?;
+        if self.groups.get(guess) == Some(&group) {
+            return Some(guess);
+        }
+        self.groups.binary_search(&group).ok()
+    }
+
+    pub(crate) fn leader(&self, group: u64) -> Option<u64> {
+        let leader = self.leaders[self.place(group)?].load(Ordering::Relaxed);
+        (leader != 0).then_some(leader)
+    }
+
+    pub(crate) fn set_leader(&self, group: u64, leader: Option<u64>) {
+        if let Some(at) = self.place(group) {
+            self.leaders[at].store(leader.unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn leaderless(&self) -> u64 {
+        self.leaders.iter().filter(|leader| leader.load(Ordering::Relaxed) == 0).count() as u64
+    }
+
+    pub(crate) fn led_by(&self, node: u64) -> u64 {
+        self.leaders.iter().filter(|leader| leader.load(Ordering::Relaxed) == node).count() as u64
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Answers the runs that one shard would have served.
+fn refuse(submitted: &Arc<Submitted>, shard: u64, shards: u64, error: SubmitError) {
+    let error = match error {
+        SubmitError::Stopped => RequestError::Stopped,
+        SubmitError::Busy | SubmitError::Full | SubmitError::TooLarge { .. } => RequestError::Busy,
+    };
+    let runs = submitted.submission.runs().iter().enumerate();
+    let mut completions: Vec<Completion> = runs
+        .filter(|(_, run)| run.group % shards == shard)
+        .map(|(at, run)| {
+            let run_number = u32::try_from(at).expect("bounded by SUBMISSION_REQUESTS_MAX");
+            let submitted = Arc::clone(submitted);
+            let part = RunPart { submitted, run: run_number, from: 0, count: run.count };
+            Completion { part, result: Err(error), answers: None }
+        })
+        .collect();
+    deliver(&mut completions);
+}

@@ -1,0 +1,389 @@
+//! The end of a round: every replica that was touched is drained once, and what is to be persisted is sealed.
+//!
+//! The order per replica is the life of a write: notice who leads, seal proposals into a block, take what must
+//! be persisted, send (appends early; what rests on durability only when the core lets it out), hand out what
+//! is committed, permit reads, set the deadline.
+
+use std::sync::Arc;
+
+use kontiki_net::BlockSource;
+use kontiki_net::{BlockKind, BlockMeta, Run, encode_block};
+use kontiki_raft::{Extent, Index, ProposeError, Proposed, Time};
+
+use crate::error::RequestError;
+use crate::log::index::{BlockIndex, BlockRef};
+use crate::log::rounds::Rounds;
+
+use super::output::{Committed, Links, Output, RoundWrite};
+use super::replica::Replica;
+use super::{Building, InFlight, ROUNDS_SEALING_MAX, Shard};
+
+/// The most bytes of blocks in one append; a longer log goes in several.
+const APPEND_BYTES_MAX: u32 = 2 << 20;
+
+/// Why an append cannot be made now.
+#[derive(Clone, Copy)]
+enum Obstacle {
+    /// The outbox of the peer is full.
+    Space,
+    /// The next block's round has to be read back.
+    Load(u64),
+}
+
+impl Shard {
+    /// Ends the round: drains every replica that an input touched. What is returned must be made durable, and
+    /// reported with [`Shard::persisted`], in order; it comes with messages that may leave before that.
+    pub fn end_round(&mut self, links: &mut impl Links, out: &mut Output) -> Option<RoundWrite> {
+        let mut ready = std::mem::take(&mut self.ready);
+        for slot in ready.drain(..) {
+            self.replicas[slot as usize].ready = false;
+            self.notice_leader(slot, out);
+            self.seal_proposals(slot, out);
+            self.collect_persist(slot);
+            self.send_appends(slot, links, out);
+            self.send_messages(slot, links, out);
+            self.hand_out_committed(slot, out);
+            self.serve_reads(slot, out);
+            self.arm(slot);
+        }
+        // Touched again meanwhile: there is more for the next round.
+        if self.ready.is_empty() {
+            self.ready = ready;
+        }
+        if self.building.is_empty() && self.in_flight.is_empty() {
+            self.tell_commits(links, out);
+        }
+        self.seal_round()
+    }
+
+    /// Follows the core into and out of leadership.
+    fn notice_leader(&mut self, slot: u32, out: &mut Output) {
+        let replica = &mut self.replicas[slot as usize];
+        let leads = replica.raft.is_leader().then(|| replica.raft.term());
+        if replica.led != leads {
+            // Even re-elected at once, what an earlier term proposed may have been overwritten.
+            replica.proposals.lose_waiting(RequestError::LeaderLost, out);
+            replica.led = leads;
+            out.counts.elections += u64::from(leads.is_some());
+        }
+        let leader = replica.raft.leader();
+        if leader != replica.leader_seen {
+            replica.leader_seen = leader;
+            out.leaders.push((replica.group, leader.and_then(|r| replica.node_of(r))));
+        }
+        if let Some(noop) = replica.raft.take_noop() {
+            let empty = std::iter::once(Run { lengths: &[0; 4], payload: &[] });
+            append_block(
+                replica,
+                &mut self.building,
+                self.rounds.next(),
+                noop,
+                BlockKind::NoOp,
+                empty,
+            );
+            out.counts.blocks_sealed += 1;
+        }
+    }
+
+    /// Makes one block of the queued proposals, unless enough rounds are on their way to the disk already.
+    fn seal_proposals(&mut self, slot: u32, out: &mut Output) {
+        let replica = &mut self.replicas[slot as usize];
+        if !replica.proposals.has_queued() {
+            return;
+        }
+        if replica.led.is_some() && self.in_flight.len() >= ROUNDS_SEALING_MAX {
+            self.held.push(slot);
+            return;
+        }
+        let take = replica.proposals.measure();
+        match replica.raft.propose(take.count, take.bytes) {
+            Ok(proposed) => {
+                // The block borrows the queue it is made from, so the queue steps aside meanwhile.
+                let mut proposals = std::mem::take(&mut replica.proposals);
+                let (round, kind) = (self.rounds.next(), BlockKind::Command);
+                append_block(
+                    replica,
+                    &mut self.building,
+                    round,
+                    proposed,
+                    kind,
+                    proposals.runs(take),
+                );
+                proposals.sealed(take, proposed.first);
+                replica.proposals = proposals;
+                out.counts.blocks_sealed += 1;
+                out.counts.entries_proposed += u64::from(take.count);
+                out.counts.payload_bytes += u64::from(take.bytes);
+                if replica.proposals.has_queued() {
+                    self.touch(slot);
+                }
+            }
+            Err(error) => {
+                let error = propose_refusal(error, replica);
+                replica.proposals.refuse_queued(error, out);
+            }
+        }
+    }
+
+    fn collect_persist(&mut self, slot: u32) {
+        let replica = &mut self.replicas[slot as usize];
+        let Some(persist) = replica.raft.take_persist() else { return };
+        self.building.marks.push((slot, persist.seq));
+        if let Some(hard_state) = persist.hard_state {
+            replica.record.hard_state = hard_state;
+            self.building.records.push((replica.group, replica.record.clone()));
+        }
+    }
+
+    /// Early sends: appends may leave before the round is written here.
+    fn send_appends(&mut self, slot: u32, links: &mut impl Links, out: &mut Output) {
+        let replica = &mut self.replicas[slot as usize];
+        if replica.led.is_none() {
+            return;
+        }
+        let own = replica.raft.id();
+        let Replica { raft, log, members, group, blocked, .. } = replica;
+        for (member, bit) in members.iter().zip(0u8..).filter(|(m, _)| m.replica != own) {
+            let Some(outbox) = links.outbox(member.node) else { continue };
+            loop {
+                let sources = &mut self.sources;
+                sources.clear();
+                let mut obstacle = None;
+                let space = u32::try_from(outbox.window_left()).unwrap_or(u32::MAX);
+                let (rounds, bytes_max) = (&self.rounds, space.min(APPEND_BYTES_MAX));
+                let header = raft.next_append(member.replica, |first, last, window| {
+                    let limits = Limits { last, window: window.min(bytes_max), space };
+                    gather(log, rounds, first, limits, sources).map_err(|o| obstacle = Some(o)).ok()
+                });
+                let Some(header) = header else {
+                    match obstacle {
+                        Some(Obstacle::Space) if *blocked & (1 << bit) == 0 => {
+                            *blocked |= 1 << bit;
+                            self.blocked.push((member.node, slot));
+                        }
+                        Some(Obstacle::Space) | None => {}
+                        Some(Obstacle::Load(seq)) => {
+                            request_load(&mut self.loading, &self.rounds, seq, slot, out);
+                        }
+                    }
+                    break;
+                };
+                outbox.push_append(*group, &header, sources, &self.building.bytes);
+                out.counts.messages_out += 1;
+            }
+        }
+    }
+
+    /// Everything else that the core lets out now: acks and votes whose durability gate is open, heartbeats.
+    fn send_messages(&mut self, slot: u32, links: &mut impl Links, out: &mut Output) {
+        let replica = &mut self.replicas[slot as usize];
+        while let Some(message) = replica.raft.take_message() {
+            let node = replica.node_of(message.to).expect("the core writes to members only");
+            // Without a connection nobody would hear it; both ends start over when it is up.
+            if let Some(outbox) = links.outbox(node) {
+                outbox.push_message(replica.group, &message);
+                out.counts.messages_out += 1;
+            }
+        }
+    }
+
+    /// Hands the blocks that are committed and persisted to the machine, in order.
+    fn hand_out_committed(&mut self, slot: u32, out: &mut Output) {
+        let replica = &mut self.replicas[slot as usize];
+        if replica.led.is_some()
+            && replica.raft.committed() > replica.committed_seen
+            && !replica.owed
+        {
+            replica.owed = true;
+            self.owed.push(slot);
+        }
+        replica.committed_seen = replica.raft.committed();
+        if !self.may_apply {
+            if !std::mem::replace(&mut replica.stalled, true) {
+                self.stalled.push(slot);
+            }
+            return;
+        }
+        while let Some((first, last)) =
+            replica.to_apply.take().or_else(|| replica.raft.take_committed())
+        {
+            assert!(
+                last <= replica.raft.committed() && last <= replica.raft.persisted(),
+                "group {}: {last:?} handed out beyond committed or persisted",
+                replica.group
+            );
+            for block in replica.log.from(first).take_while(|block| block.first <= last.0) {
+                let Some(buffer) = self.rounds.buffer(block.round) else {
+                    replica.to_apply = Some((Index(block.first), last));
+                    request_load(&mut self.loading, &self.rounds, block.round, slot, out);
+                    return;
+                };
+                out.committed.push(Committed {
+                    slot,
+                    buffer: Arc::clone(buffer),
+                    range: block.range(),
+                    read_back: self.rounds.was_read_back(block.round),
+                });
+            }
+        }
+    }
+
+    fn serve_reads(&mut self, slot: u32, out: &mut Output) {
+        let replica = &mut self.replicas[slot as usize];
+        while let Some(ready) = replica.raft.take_reads() {
+            replica.reads.ready(ready, out);
+        }
+        if !replica.reads.is_empty() {
+            replica.reads.serve(replica.applied, out);
+        }
+    }
+
+    /// In an otherwise empty round: tells followers the commits that no append has carried to them.
+    fn tell_commits(&mut self, links: &mut impl Links, out: &mut Output) {
+        for slot in std::mem::take(&mut self.owed) {
+            let replica = &mut self.replicas[slot as usize];
+            replica.owed = false;
+            for member in replica.members.iter() {
+                let Some(outbox) = links.outbox(member.node) else { continue };
+                if let Some(message) = replica.raft.commit_owed(member.replica) {
+                    outbox.push_message(replica.group, &message);
+                    out.counts.messages_out += 1;
+                }
+            }
+        }
+    }
+
+    fn seal_round(&mut self) -> Option<RoundWrite> {
+        if self.building.is_empty() {
+            return None;
+        }
+        let seq = self.rounds.next();
+        let next = Building {
+            bytes: self.spare_bytes.pop().unwrap_or_default(),
+            marks: self.spare_marks.pop().unwrap_or_default(),
+            ..Building::default()
+        };
+        let done = std::mem::replace(&mut self.building, next);
+        let bytes = Arc::new(done.bytes);
+        self.rounds.push(Arc::clone(&bytes), done.blocks - done.dead);
+        self.in_flight.push_back(InFlight { seq, marks: done.marks });
+        Some(RoundWrite {
+            seq,
+            bytes,
+            blocks: done.blocks,
+            records: done.records,
+            delete_below: done.delete_below,
+        })
+    }
+
+    /// One block of `round` is no longer part of any log.
+    pub(super) fn release(rounds: &mut Rounds, building: &mut Building, round: u64) {
+        if round == rounds.next() {
+            building.dead += 1;
+        } else {
+            rounds.release(round);
+        }
+    }
+
+    /// When the shard next wants [`Shard::tick`], for callers that hold the time.
+    #[must_use]
+    pub fn is_due(&self, now: Time) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+}
+
+/// Encodes a block into the round and enters it into the replica's log.
+fn append_block<'a>(
+    replica: &mut Replica,
+    building: &mut Building,
+    round: u64,
+    proposed: Proposed,
+    kind: BlockKind,
+    runs: impl Iterator<Item = Run<'a>> + Clone,
+) {
+    let meta =
+        BlockMeta { group: replica.group, first_index: proposed.first, term: proposed.term, kind };
+    let range = encode_block(&mut building.bytes, meta, runs);
+    building.blocks += 1;
+    let count =
+        u32::try_from(proposed.last.0 - proposed.first.0 + 1).expect("a block's count is u32");
+    replica.log.push(block_ref(proposed.first, count, round, range));
+}
+
+/// The entry for a block at `range` of the round being built.
+pub(super) fn block_ref(
+    first: Index,
+    count: u32,
+    round: u64,
+    range: std::ops::Range<usize>,
+) -> BlockRef {
+    let small = |n: usize| u32::try_from(n).expect("a round stays under 4 GiB");
+    BlockRef { first: first.0, round, offset: small(range.start), bytes: small(range.len()), count }
+}
+
+struct Limits {
+    last: Index,
+    window: u32,
+    space: u32,
+}
+
+/// Lists whole blocks from `first` on for one append, within `limits`; the first one may be larger than the
+/// window, but never than the space.
+fn gather(
+    log: &BlockIndex,
+    rounds: &Rounds,
+    first: Index,
+    limits: Limits,
+    sources: &mut Vec<BlockSource>,
+) -> Result<Extent, Obstacle> {
+    let mut extent = Extent { last: Index(0), bytes: 0 };
+    for block in log.from(first).take_while(|block| block.last() <= limits.last.0) {
+        let after = extent.bytes.saturating_add(block.bytes);
+        if !sources.is_empty() && after > limits.window {
+            break;
+        }
+        // The outbox's limit is soft: an append that begins below it may pass it.
+        if limits.space == 0 {
+            return Err(Obstacle::Space);
+        }
+        if block.round == rounds.next() {
+            sources.push(BlockSource::Round { range: block.range() });
+        } else if let Some(buffer) = rounds.buffer(block.round) {
+            sources.push(BlockSource::Shared { buffer: Arc::clone(buffer), range: block.range() });
+        } else if sources.is_empty() {
+            return Err(Obstacle::Load(block.round));
+        } else {
+            break;
+        }
+        extent = Extent { last: Index(block.last()), bytes: after };
+    }
+    assert!(!sources.is_empty(), "the core asks from {first:?} on, and the log has no block there");
+    Ok(extent)
+}
+
+/// Has round `seq` read back, once, and `slot` drained when it is there.
+fn request_load(
+    loading: &mut Vec<(u64, u32)>,
+    rounds: &Rounds,
+    seq: u64,
+    slot: u32,
+    out: &mut Output,
+) {
+    if !loading.iter().any(|&(loading, _)| loading == seq) {
+        let place = rounds.place(seq);
+        out.loads.push((seq, place.number, place.part));
+    }
+    if !loading.contains(&(seq, slot)) {
+        loading.push((seq, slot));
+    }
+}
+
+fn propose_refusal(error: ProposeError, replica: &Replica) -> RequestError {
+    match error {
+        ProposeError::NotLeader { leader } => {
+            RequestError::NotLeader { leader: leader.and_then(|r| replica.node_of(r)) }
+        }
+        ProposeError::Busy => RequestError::Busy,
+        ProposeError::Transferring { .. } => RequestError::Transferring,
+    }
+}

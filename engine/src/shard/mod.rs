@@ -1,0 +1,455 @@
+//! All groups of one worker, as one deterministic state machine.
+//!
+//! A round is: any number of inputs ([`Shard::submit`], [`Shard::frame`], [`Shard::persisted`], …), each of which
+//! only tells the replica it concerns, then one [`Shard::end_round`], which drains every replica that was
+//! touched: seals proposals into blocks, collects what must be persisted, sends, and hands out what is committed.
+//! So the work per group is paid once per round, however many inputs the round had.
+//!
+//! Invariants (DESIGN ordering rules, as assertions here and in the core):
+//! - A block is in the round's bytes before any message names it.
+//! - What is handed out to be applied is committed and persisted here.
+//! - Rounds complete in the order in which they were handed out.
+//!
+//! Deliberately absent: threads, clocks, sockets, RocksDB. Time is an argument, messages go into
+//! [`Links`], bytes to persist and blocks to apply come out. The same calls give the same results.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use kontiki_net::BlockSource;
+use kontiki_raft::{Index, Span, Time};
+
+use crate::error::RequestError;
+use crate::log::rounds::{Place, Rounds};
+use crate::machine::Answers;
+use crate::store::GroupRecord;
+use crate::submission::{RunKind, RunPart, Submitted};
+
+mod drain;
+mod frames;
+mod output;
+mod proposals;
+mod reads;
+mod recovery;
+mod replica;
+mod retention;
+mod status;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+pub use output::{Committed, Counts, Links, Output, RoundWrite};
+pub use recovery::{Builder, RecoveryError};
+pub use replica::Member;
+pub use retention::AppliedMarks;
+
+use replica::Replica;
+use timers::Timers;
+
+/// Rounds that may be with the log writer before a leader seals more proposals. Those that arrive meanwhile
+/// coalesce: this is the whole of the batching, there is no linger timer. Two, so that one is written while
+/// the next is made.
+pub const ROUNDS_SEALING_MAX: usize = 2;
+
+/// What a shard is made with.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// This node.
+    pub node: u64,
+    /// Which shard this is, and of how many: it owns the groups whose id modulo `shards` is `shard`.
+    pub shard: usize,
+    /// See `shard`.
+    pub shards: usize,
+    /// The core's timing and windows.
+    pub raft: kontiki_raft::Config,
+    /// See [`crate::Config::cache_bytes_max`].
+    pub cache_bytes_max: usize,
+    /// See [`crate::Config::seed`].
+    pub seed: u64,
+}
+
+/// A hash for group ids, which are small and dense: one multiplication, folded.
+#[derive(Clone, Copy, Default)]
+struct GroupHasher(u64);
+
+impl Hasher for GroupHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+/// Persists that complete together.
+#[derive(Debug)]
+struct InFlight {
+    seq: u64,
+    /// Replica and the core's own sequence.
+    marks: Vec<(u32, u64)>,
+}
+
+/// The round that is being made.
+#[derive(Debug, Default)]
+struct Building {
+    bytes: Vec<u8>,
+    blocks: u32,
+    records: Vec<(u64, GroupRecord)>,
+    marks: Vec<(u32, u64)>,
+    delete_below: Option<u64>,
+    /// Blocks of this round that died in it already.
+    dead: u32,
+}
+
+impl Building {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+            && self.records.is_empty()
+            && self.marks.is_empty()
+            && self.delete_below.is_none()
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Shard {
+    config: ShardConfig,
+    replicas: Vec<Replica>,
+    slots: HashMap<u64, u32, BuildHasherDefault<GroupHasher>>,
+    rounds: Rounds,
+    timers: Timers,
+    /// Replicas that something happened to in this round.
+    ready: Vec<u32>,
+    /// Replicas that will be ready again when a round completes: their proposals wait for it.
+    held: Vec<u32>,
+    /// Replicas that have committed blocks while the machine takes none.
+    stalled: Vec<u32>,
+    /// Groups led here whose followers have not been told the newest commit.
+    owed: Vec<u32>,
+    /// Replicas that wait for space in the outbox of a node.
+    blocked: Vec<(u64, u32)>,
+    /// Replicas that wait for a round to be read back.
+    loading: Vec<(u64, u32)>,
+    building: Building,
+    in_flight: VecDeque<InFlight>,
+    /// Empty mark lists and buffers, kept for reuse.
+    spare_marks: Vec<Vec<(u32, u64)>>,
+    spare_bytes: Vec<Vec<u8>>,
+    /// Whether the machine takes committed blocks now.
+    may_apply: bool,
+    /// Scratch: the spans of an append, the blocks of an append, expired replicas.
+    spans: Vec<Span>,
+    sources: Vec<BlockSource>,
+    due: Vec<u32>,
+}
+
+impl Shard {
+    /// The replicas of this shard.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.replicas.len()
+    }
+
+    /// Whether the shard has no replica.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.replicas.is_empty()
+    }
+
+    /// The group of replica `slot`.
+    ///
+    /// # Panics
+    /// When there is no such replica.
+    #[must_use]
+    pub fn group(&self, slot: u32) -> u64 {
+        self.replicas[slot as usize].group
+    }
+
+    /// Whether a round now would have something to do.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.ready.is_empty() || !self.building.is_empty()
+    }
+
+    /// Whether everything handed out to be written has been reported as persisted.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.in_flight.is_empty() && !self.has_work()
+    }
+
+    /// When the next round is due even if nothing comes in.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.next_deadline()
+    }
+
+    /// Input: requests of clients. Takes the runs of this shard's groups.
+    pub fn submit(&mut self, submitted: &Arc<Submitted>, out: &mut Output) {
+        let shards = self.config.shards as u64;
+        for (at, run) in submitted.submission.runs().iter().enumerate() {
+            if run.group % shards != self.config.shard as u64 {
+                continue;
+            }
+            let at = u32::try_from(at).expect("bounded by SUBMISSION_REQUESTS_MAX");
+            let part =
+                || RunPart { submitted: Arc::clone(submitted), run: at, from: 0, count: run.count };
+            let Some(&slot) = self.slots.get(&run.group) else {
+                out.refuse(part(), RequestError::UnknownGroup);
+                continue;
+            };
+            let replica = &mut self.replicas[slot as usize];
+            match run.kind {
+                RunKind::Write => replica.proposals.queue(submitted, at),
+                RunKind::Read => match replica.raft.read() {
+                    Ok(id) => replica.reads.ask(id, part()),
+                    Err(error) => {
+                        let error = read_refusal(error, replica);
+                        out.refuse(part(), error);
+                    }
+                },
+            }
+            self.touch(slot);
+        }
+    }
+
+    /// Input: round `seq` is durable, as part `part` of batch `number`.
+    ///
+    /// # Panics
+    /// When rounds complete out of order.
+    pub fn persisted(&mut self, seq: u64, number: u64, part: u16) {
+        let InFlight { seq: expected, mut marks } =
+            self.in_flight.pop_front().expect("a round is persisted after it was handed out");
+        assert!(seq == expected, "round {seq} completes before round {expected}");
+        self.rounds.persisted(seq, Place { number, part });
+        for (slot, mark) in marks.drain(..) {
+            self.replicas[slot as usize].raft.on_persisted(mark);
+            self.touch(slot);
+        }
+        self.spare_marks.push(marks);
+        for slot in std::mem::take(&mut self.held) {
+            self.touch(slot);
+        }
+        self.rounds.evict();
+    }
+
+    /// Input: the machine has applied the block `first..=last` of replica `slot`.
+    pub fn applied(
+        &mut self,
+        slot: u32,
+        first: Index,
+        last: Index,
+        answers: Option<&Arc<Answers>>,
+        out: &mut Output,
+    ) {
+        let replica = &mut self.replicas[slot as usize];
+        assert!(
+            first.0 == replica.applied.0 + 1 && last >= first,
+            "group {}: {first:?}..={last:?} applied after {:?}",
+            replica.group,
+            replica.applied
+        );
+        replica.applied = last;
+        replica.raft.on_applied(last);
+        replica.proposals.applied(first, last, answers, out);
+        if !replica.reads.is_empty() {
+            replica.reads.serve(last, out);
+        }
+    }
+
+    /// Input: whether the machine takes committed blocks.
+    pub fn set_may_apply(&mut self, may_apply: bool) {
+        self.may_apply = may_apply;
+        if may_apply {
+            for slot in std::mem::take(&mut self.stalled) {
+                self.replicas[slot as usize].stalled = false;
+                self.touch(slot);
+            }
+        }
+    }
+
+    /// Input: a connection to `node` is up.
+    pub fn peer_up(&mut self, now: Time, node: u64) {
+        self.peer_writable(node);
+        for slot in 0..self.replicas.len() {
+            let replica = &mut self.replicas[slot];
+            if let Some(peer) = replica.member_on(node) {
+                replica.raft.on_peer_up(now, peer);
+                self.touch(u32::try_from(slot).expect("slots fit u32"));
+            }
+        }
+    }
+
+    /// Input: the connection to `node` broke. What was sent on it may be lost.
+    pub fn peer_down(&mut self, now: Time, node: u64) {
+        self.peer_writable(node);
+        for slot in 0..self.replicas.len() {
+            let replica = &mut self.replicas[slot];
+            if let Some(peer) = replica.member_on(node) {
+                replica.raft.on_peer_down(now, peer);
+                self.touch(u32::try_from(slot).expect("slots fit u32"));
+            }
+        }
+    }
+
+    /// Input: the outbox of `node` has space again.
+    pub fn peer_writable(&mut self, node: u64) {
+        let mut at = 0;
+        while at < self.blocked.len() {
+            if self.blocked[at].0 == node {
+                let (_, slot) = self.blocked.swap_remove(at);
+                self.replicas[slot as usize].blocked = 0;
+                self.touch(slot);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Input: the bytes of round `seq`, read back as an [`Output::loads`] asked.
+    pub fn loaded(&mut self, seq: u64, bytes: Arc<Vec<u8>>) {
+        self.rounds.loaded(seq, bytes);
+        let mut at = 0;
+        while at < self.loading.len() {
+            if self.loading[at].0 == seq {
+                let (_, slot) = self.loading.swap_remove(at);
+                self.touch(slot);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Input: time has come this far.
+    pub fn tick(&mut self, now: Time) {
+        let mut due = std::mem::take(&mut self.due);
+        self.timers.expire(now, &mut due);
+        for slot in due.drain(..) {
+            let replica = &mut self.replicas[slot as usize];
+            replica.armed = None;
+            if replica.raft.deadline().is_some_and(|deadline| deadline <= now) {
+                replica.raft.on_deadline(now);
+                self.touch(slot);
+            } else {
+                self.arm(slot);
+            }
+        }
+        self.due = due;
+    }
+
+    /// Input: replica of `group` here is to campaign now.
+    pub fn campaign(&mut self, now: Time, group: u64) {
+        if let Some(&slot) = self.slots.get(&group) {
+            self.replicas[slot as usize].raft.campaign(now);
+            self.touch(slot);
+        }
+    }
+
+    /// Input: a new cluster has its first majority. Each group is campaigned for by one of its nodes, so that
+    /// leaders are spread and no two nodes contend.
+    pub fn first_campaigns(&mut self, now: Time) {
+        for slot in 0..self.replicas.len() {
+            let replica = &mut self.replicas[slot];
+            let members = replica.members.len() as u64;
+            let turn = usize::try_from(replica.group % members).expect("a member's place");
+            if replica.raft.term().0 == 0 && replica.members[turn].node == self.config.node {
+                replica.raft.campaign(now);
+                self.touch(u32::try_from(slot).expect("slots fit u32"));
+            }
+        }
+    }
+
+    /// Input: the leadership of `group` is to go to the replica on `node`, or, with `None`, to the member that
+    /// is furthest ahead.
+    ///
+    /// # Errors
+    /// As the variants of [`RequestError`] say.
+    pub fn transfer(
+        &mut self,
+        now: Time,
+        group: u64,
+        node: Option<u64>,
+    ) -> Result<(), RequestError> {
+        let &slot = self.slots.get(&group).ok_or(RequestError::UnknownGroup)?;
+        let replica = &mut self.replicas[slot as usize];
+        if !replica.raft.is_leader() {
+            let leader = replica.raft.leader().and_then(|r| replica.node_of(r));
+            return Err(RequestError::NotLeader { leader });
+        }
+        let target = match node {
+            Some(node) => replica.member_on(node).ok_or(RequestError::UnknownGroup)?,
+            None => {
+                let ahead = replica
+                    .raft
+                    .progress()
+                    .filter(|p| p.recent_active && p.id != replica.raft.id());
+                ahead.max_by_key(|p| p.matched).ok_or(RequestError::Busy)?.id
+            }
+        };
+        if target == replica.raft.id() {
+            return Ok(());
+        }
+        let result = replica.raft.transfer(now, target).map_err(|_| RequestError::Busy);
+        self.touch(slot);
+        result
+    }
+
+    /// The groups led here.
+    pub fn led(&self) -> impl Iterator<Item = u64> {
+        self.replicas.iter().filter(|r| r.raft.is_leader()).map(|r| r.group)
+    }
+
+    /// Answers every request with `Stopped`: the engine stops.
+    pub fn stop(&mut self, out: &mut Output) {
+        for replica in &mut self.replicas {
+            replica.proposals.refuse_queued(RequestError::Stopped, out);
+            replica.proposals.lose_waiting(RequestError::Stopped, out);
+            replica.reads.lose_all(RequestError::Stopped, out);
+        }
+    }
+
+    /// Has `slot` drained at the end of this round.
+    fn touch(&mut self, slot: u32) {
+        let replica = &mut self.replicas[slot as usize];
+        if !replica.ready {
+            replica.ready = true;
+            self.ready.push(slot);
+        }
+    }
+
+    /// Puts `slot` into the wheel, unless it will be looked at early enough anyway.
+    fn arm(&mut self, slot: u32) {
+        let replica = &mut self.replicas[slot as usize];
+        if let Some(deadline) = replica.raft.deadline() {
+            if replica.armed.is_none_or(|armed| deadline < armed) {
+                replica.armed = Some(self.timers.arm(slot, deadline));
+            }
+        }
+    }
+
+    /// Gives the bytes of a round back for reuse, when nobody else holds them.
+    pub fn recycle(&mut self, bytes: Arc<Vec<u8>>) {
+        if let Some(mut bytes) = Arc::into_inner(bytes) {
+            bytes.clear();
+            self.spare_bytes.push(bytes);
+        }
+    }
+}
+
+fn read_refusal(error: kontiki_raft::ReadError, replica: &Replica) -> RequestError {
+    match error {
+        kontiki_raft::ReadError::NotLeader { leader } => {
+            RequestError::NotLeader { leader: leader.and_then(|r| replica.node_of(r)) }
+        }
+        kontiki_raft::ReadError::NotReady => RequestError::Transferring,
+    }
+}

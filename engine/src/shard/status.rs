@@ -1,0 +1,87 @@
+//! What an operator gets to see of a replica.
+
+use kontiki_raft::{ProgressState, Role};
+
+use crate::error::RequestError;
+use crate::status::{GroupStatus, MemberStatus, ProgressStatus};
+
+use super::Shard;
+use super::replica::Replica;
+
+impl Shard {
+    /// The state of every replica, in no particular order.
+    pub fn statuses(&self) -> impl Iterator<Item = GroupStatus> {
+        self.replicas.iter().map(|replica| self.describe(replica))
+    }
+
+    /// The state of the replica of `group`.
+    ///
+    /// # Errors
+    /// `UnknownGroup`.
+    pub fn status(&self, group: u64) -> Result<GroupStatus, RequestError> {
+        let &slot = self.slots.get(&group).ok_or(RequestError::UnknownGroup)?;
+        Ok(self.describe(&self.replicas[slot as usize]))
+    }
+
+    /// How far the replica of `group` has applied.
+    ///
+    /// # Errors
+    /// `UnknownGroup`.
+    pub fn applied_of(&self, group: u64) -> Result<u64, RequestError> {
+        let &slot = self.slots.get(&group).ok_or(RequestError::UnknownGroup)?;
+        Ok(self.replicas[slot as usize].applied.0)
+    }
+
+    fn describe(&self, replica: &Replica) -> GroupStatus {
+        let status = replica.raft.status();
+        let members = replica.members.iter().map(|member| {
+            let progress = replica.raft.progress().find(|p| p.id == member.replica);
+            let own = member.replica == status.id;
+            MemberStatus {
+                replica: member.replica.get(),
+                node: member.node,
+                progress: progress.map(|p| ProgressStatus {
+                    state: if own { "self" } else { state_name(p.state) }.to_owned(),
+                    matched: p.matched.0,
+                    next: p.next.0,
+                    inflight_bytes: p.inflight_bytes,
+                    lag: status.last.index.0.saturating_sub(p.matched.0),
+                    active: p.recent_active,
+                }),
+            }
+        });
+        GroupStatus {
+            group: replica.group,
+            node: self.config.node,
+            replica: status.id.get(),
+            role: role_name(status.role).to_owned(),
+            term: status.term.0,
+            leader: status.leader.and_then(|r| replica.node_of(r)),
+            compacted: status.compacted.index.0,
+            applied: replica.applied.0,
+            committed: status.committed.0,
+            persisted: status.persisted.0,
+            last: status.last.index.0,
+            floor: status.floor.0,
+            waiting: replica.proposals.waiting_entries(),
+            members: members.collect(),
+        }
+    }
+}
+
+const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Follower => "follower",
+        Role::PreCandidate => "pre-candidate",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+    }
+}
+
+const fn state_name(state: ProgressState) -> &'static str {
+    match state {
+        ProgressState::Probe => "probe",
+        ProgressState::Replicate => "replicate",
+        ProgressState::Snapshot => "snapshot",
+    }
+}

@@ -1,0 +1,446 @@
+//! One worker's thread: the shell around one shard. A loop short enough to check by eye.
+//!
+//! One turn: gather what came in (sockets, inbox, deadlines), let the shard decide, send, hand the round to the
+//! log, apply what is committed, answer. Order is the contract:
+//!
+//! 1. Messages leave before the round is written. Those that rest on durability were held back by the core until
+//!    [`Shard::persisted`].
+//! 2. A round is with the writer before its commits are applied, so that the disk works meanwhile.
+//! 3. A round that is written right here comes last: whoever can be answered has been answered by then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::Sender;
+use kontiki_net::{Block, BlockKind, Net, NetEvent, Outbox};
+use kontiki_raft::Time;
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::config::LogWriter;
+use crate::error::Fatal;
+use crate::machine::{Answers, StateMachine};
+use crate::maintenance::Chore;
+use crate::metrics::Metrics;
+use crate::router::{Ask, Inbox, InboxReceiver, Router, ToWorker};
+use crate::shard::{Links, Output, RoundWrite, Shard};
+use crate::store::{LogReader, StoreError};
+use crate::ticket::deliver;
+use crate::writer::{Job, LogSlot};
+
+/// Submissions taken from the inbox in one turn: bounds a turn, while sockets wait.
+const REQUESTS_PER_TURN: usize = 4096;
+
+/// Bytes of frames taken in one turn: bounds a round.
+const FRAME_BYTES_PER_TURN: usize = 16 << 20;
+
+/// A round of at most so many bytes may be written by the worker itself.
+const INLINE_BYTES_MAX: usize = 4 << 10;
+
+/// The transport, as the shard sees it.
+struct NetLinks<'a>(&'a mut Net);
+
+impl Links for NetLinks<'_> {
+    fn outbox(&mut self, node: u64) -> Option<&mut Outbox> {
+        self.0.outbox(node)
+    }
+}
+
+/// What a worker is made with.
+pub(crate) struct WorkerParts<M> {
+    pub(crate) number: usize,
+    pub(crate) node: u64,
+    pub(crate) shard: Shard,
+    pub(crate) machine: M,
+    pub(crate) net: Net,
+    pub(crate) clock: Clock,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) receiver: InboxReceiver,
+    pub(crate) router: Arc<Router>,
+    pub(crate) log: Arc<Mutex<LogSlot>>,
+    pub(crate) reader: Arc<dyn LogReader>,
+    pub(crate) writer: Sender<Job>,
+    pub(crate) chores: Sender<Chore>,
+    pub(crate) synced: Sender<()>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) log_writer: LogWriter,
+    pub(crate) workers: usize,
+    pub(crate) flush: FlushPolicy,
+    /// Nodes in the cluster, this one included; while a new cluster waits for its first majority.
+    pub(crate) first_start: Option<usize>,
+}
+
+/// When a flush cycle starts.
+#[derive(Clone, Copy)]
+pub(crate) struct FlushPolicy {
+    /// After so many bytes of rounds.
+    pub(crate) bytes: u64,
+    /// Or after so long, when anything was written at all.
+    pub(crate) interval_us: u64,
+}
+
+/// Where the flush cycles of this worker stand.
+#[derive(Default)]
+struct Flushing {
+    running: bool,
+    bytes_since: u64,
+    last_us: u64,
+    waiters: Vec<Sender<()>>,
+    wanted: bool,
+}
+
+/// See the module.
+pub(crate) struct Worker<M> {
+    parts: WorkerParts<M>,
+    out: Output,
+    answers: Answers,
+    flushing: Flushing,
+    /// Rounds with the writer's thread.
+    with_writer: usize,
+    connected: Vec<u64>,
+    stopping: bool,
+}
+
+impl<M: StateMachine> Worker<M> {
+    pub(crate) fn new(parts: WorkerParts<M>) -> Self {
+        let flushing = Flushing { last_us: parts.clock.now().0, ..Flushing::default() };
+        Self {
+            parts,
+            out: Output::default(),
+            answers: Answers::default(),
+            flushing,
+            with_writer: 0,
+            connected: Vec::new(),
+            stopping: false,
+        }
+    }
+
+    /// Serves until it is told to stop.
+    pub(crate) fn run(mut self) -> Result<(), Fatal> {
+        while !self.stopping {
+            self.turn()?;
+        }
+        self.finish()
+    }
+
+    fn turn(&mut self) -> Result<(), Fatal> {
+        let timeout = self.timeout();
+        let before = self.parts.clock.now();
+        self.parts.net.poll(timeout, before.0).map_err(Fatal::Net)?;
+        let now = self.parts.clock.now();
+        self.take_events(now);
+        self.take_internal(now);
+        self.take_messages(now);
+        let requests = self.take_requests();
+        self.parts.shard.tick(now);
+        self.maybe_flush(now)?;
+        self.finish_round(requests)
+    }
+
+    /// How long there is nothing to do, unless something comes in.
+    fn timeout(&self) -> Option<Duration> {
+        let parts = &self.parts;
+        let busy = parts.shard.has_work()
+            || !parts.receiver.requests.is_empty()
+            || !parts.receiver.internal.is_empty();
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let now = parts.clock.now().0;
+        let shard = parts.shard.deadline().map(|at| at.0);
+        let unwritten = self.flushing.bytes_since > 0 && !self.flushing.running;
+        let flush = unwritten.then(|| self.flushing.last_us + parts.flush.interval_us);
+        let next = [shard, flush].into_iter().flatten().min()?;
+        Some(Duration::from_micros(next.saturating_sub(now)))
+    }
+
+    fn take_events(&mut self, now: Time) {
+        while let Some(event) = self.parts.net.next_event() {
+            match event {
+                NetEvent::PeerUp { node, .. } => {
+                    self.connected.retain(|&n| n != node);
+                    self.connected.push(node);
+                    self.parts.shard.peer_up(now, node);
+                    self.maybe_first_campaigns(now);
+                }
+                NetEvent::PeerDown { node, .. } => {
+                    self.connected.retain(|&n| n != node);
+                    self.parts.shard.peer_down(now, node);
+                }
+                NetEvent::Writable { node } => self.parts.shard.peer_writable(node),
+                NetEvent::Refused { .. } => self.parts.metrics.frames_refused.add(1),
+            }
+        }
+        while let Some((lane, handoff)) = self.parts.net.take_handoff() {
+            // The handshake has checked the lane against the number of workers.
+            let inbox = self.parts.router.inbox(lane as usize);
+            inbox.tell(ToWorker::Adopt(handoff));
+        }
+    }
+
+    /// A new cluster spreads its leaders: each node campaigns for its share once a majority is there.
+    fn maybe_first_campaigns(&mut self, now: Time) {
+        if self.parts.first_start.is_some_and(|nodes| self.connected.len() + 1 > nodes / 2) {
+            self.parts.first_start = None;
+            self.parts.shard.first_campaigns(now);
+        }
+    }
+
+    fn take_messages(&mut self, now: Time) {
+        let WorkerParts { net, shard, .. } = &mut self.parts;
+        let out = &mut self.out;
+        net.for_each_frame(FRAME_BYTES_PER_TURN, |node, frame| {
+            shard.messages(now, node, frame.messages(), out)
+        });
+    }
+
+    fn take_internal(&mut self, now: Time) {
+        while let Ok(message) = self.parts.receiver.internal.try_recv() {
+            match message {
+                ToWorker::Persisted { seq, number, part } => {
+                    self.with_writer -= 1;
+                    self.parts.shard.persisted(seq, number, part);
+                }
+                ToWorker::Flushed { marks, result } => {
+                    // The failure has ended the engine where it happened; here it only ends the cycle.
+                    if result.is_ok() {
+                        self.parts.shard.durable(&marks, &mut self.out);
+                        self.parts.metrics.flush_cycles.add(1);
+                    }
+                    self.flushing.running = false;
+                    self.flushing.last_us = now.0;
+                    self.flushing.waiters.clear();
+                }
+                ToWorker::Adopt(handoff) => self.parts.net.adopt(handoff),
+                ToWorker::Ask(ask) => self.answer(now, ask),
+                ToWorker::Stop => self.stopping = true,
+            }
+        }
+        self.parts.shard.set_may_apply(self.parts.machine.may_apply());
+    }
+
+    fn take_requests(&mut self) -> bool {
+        let mut any = false;
+        for _ in 0..REQUESTS_PER_TURN {
+            let Ok(submitted) = self.parts.receiver.requests.try_recv() else { break };
+            self.parts.inbox.taken(&submitted);
+            self.parts.shard.submit(&submitted, &mut self.out);
+            any = true;
+        }
+        any
+    }
+
+    /// Ends the round: decide, send, persist, apply, answer.
+    fn finish_round(&mut self, more: bool) -> Result<(), Fatal> {
+        let WorkerParts { net, shard, .. } = &mut self.parts;
+        let write = shard.end_round(&mut NetLinks(net), &mut self.out);
+        net.flush(write.as_ref().map(|write| &write.bytes));
+        let inline = match write {
+            Some(write) if self.writes_inline(&write, more) => Some(write),
+            Some(write) => {
+                self.hand_to_writer(write)?;
+                None
+            }
+            None => None,
+        };
+        self.load()?;
+        self.apply()?;
+        self.report();
+        if let Some(write) = inline {
+            self.flushing.bytes_since += write.bytes.len() as u64;
+            self.parts.metrics.rounds.add(1);
+            let placed = self.parts.log.lock().write_inline(write).map_err(Fatal::Log)?;
+            self.parts.shard.persisted(placed.seq, placed.number, placed.part);
+            drop(self.parts.synced.try_send(()));
+        }
+        Ok(())
+    }
+
+    /// Whether this round is written right here: only when nothing of this worker is with the writer.
+    fn writes_inline(&self, write: &RoundWrite, more: bool) -> bool {
+        // With several workers a batch is for all of them, so it is the writer's.
+        let alone = self.with_writer == 0 && self.parts.workers == 1;
+        match self.parts.log_writer {
+            LogWriter::Inline => alone,
+            LogWriter::Thread => false,
+            LogWriter::Adaptive => {
+                let small = write.bytes.len() <= INLINE_BYTES_MAX && write.records.len() <= 16;
+                let quiet = !more || self.parts.receiver.requests.is_empty();
+                alone && small && quiet
+            }
+        }
+    }
+
+    fn hand_to_writer(&mut self, write: RoundWrite) -> Result<(), Fatal> {
+        self.flushing.bytes_since += write.bytes.len() as u64;
+        self.parts.metrics.rounds.add(1);
+        self.with_writer += 1;
+        let job = Job { shard: self.parts.number, write };
+        // The writer is gone only when it has failed, and then the engine has ended.
+        self.parts.writer.send(job).map_err(|_| Fatal::Log(StoreError::Poisoned))
+    }
+
+    /// Reads back what is no longer in memory.
+    fn load(&mut self) -> Result<(), Fatal> {
+        for (seq, number, part) in self.out.loads.drain(..) {
+            self.parts.metrics.log_loads.add(1);
+            let bytes = self.parts.reader.read_part(number, part).map_err(Fatal::Log)?;
+            let bytes = bytes.ok_or(Fatal::LogGap { number, part })?;
+            self.parts.shard.loaded(seq, Arc::new(bytes));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self) -> Result<(), Fatal> {
+        if self.out.committed.is_empty() {
+            return Ok(());
+        }
+        let (mut blocks, mut entries) = (0, 0);
+        let mut all = std::mem::take(&mut self.out.committed);
+        for committed in all.drain(..) {
+            let bytes = &committed.buffer[committed.range.clone()];
+            let (block, _) = Block::parse(bytes).map_err(Fatal::LogBlock)?;
+            if committed.read_back {
+                block.verify().map_err(Fatal::LogBlock)?;
+            }
+            let slot = committed.slot;
+            assert!(block.group() == self.parts.shard.group(slot), "a block of another group");
+            let mut answers = None;
+            if block.kind() == BlockKind::Command {
+                self.parts.machine.apply(&block, &mut self.answers);
+                if !self.answers.is_empty() {
+                    answers = Some(Arc::new(std::mem::take(&mut self.answers)));
+                }
+            } else {
+                self.parts.machine.skip(block.group(), block.last());
+            }
+            blocks += 1;
+            entries += u64::from(block.count());
+            let (first, last) = (block.first(), block.last());
+            self.parts.shard.applied(slot, first, last, answers.as_ref(), &mut self.out);
+        }
+        self.out.committed = all;
+        self.parts.machine.end_round();
+        self.parts.metrics.blocks_applied.add(blocks);
+        self.parts.metrics.entries_applied.add(entries);
+        self.parts.shard.set_may_apply(self.parts.machine.may_apply());
+        Ok(())
+    }
+
+    /// Answers, publishes leaders, counts.
+    fn report(&mut self) {
+        for (group, leader) in self.out.leaders.drain(..) {
+            self.parts.router.set_leader(group, leader);
+        }
+        deliver(&mut self.out.completions);
+        let counts = std::mem::take(&mut self.out.counts);
+        let metrics = &self.parts.metrics;
+        metrics.blocks_sealed.add(counts.blocks_sealed);
+        metrics.entries_proposed.add(counts.entries_proposed);
+        metrics.payload_bytes.add(counts.payload_bytes);
+        metrics.blocks_received.add(counts.blocks_received);
+        metrics.reads.add(counts.reads);
+        metrics.requests_refused.add(counts.refused);
+        metrics.elections.add(counts.elections);
+        metrics.compactions.add(counts.compactions);
+        metrics.messages_in.add(counts.messages_in);
+        metrics.messages_out.add(counts.messages_out);
+        let net = self.parts.net.stats();
+        metrics.frames_in.set(net.frames_in);
+        metrics.frames_out.set(net.frames_out);
+        metrics.net_bytes_in.set(net.bytes_in);
+        metrics.net_bytes_out.set(net.bytes_out);
+        metrics.net_reads.set(net.reads);
+        metrics.net_writes.set(net.writes);
+        metrics.log_retained_bytes.set(self.parts.shard.retained_bytes());
+        metrics.cache_bytes.set(self.parts.shard.cached_bytes() as u64);
+        metrics.inbox_bytes.set(self.parts.inbox.bytes() as u64);
+    }
+
+    fn maybe_flush(&mut self, now: Time) -> Result<(), Fatal> {
+        let flushing = &mut self.flushing;
+        let late = now.0.saturating_sub(flushing.last_us) >= self.parts.flush.interval_us;
+        let due =
+            flushing.bytes_since >= self.parts.flush.bytes || (late && flushing.bytes_since > 0);
+        if flushing.running || !(due || flushing.wanted) {
+            return Ok(());
+        }
+        flushing.wanted = false;
+        flushing.bytes_since = 0;
+        flushing.running = true;
+        let marks = self.parts.shard.applied_marks();
+        let job = self.parts.machine.flush().map_err(Fatal::Machine)?;
+        let chore = Chore { shard: self.parts.number, marks, job };
+        // Gone only when it has failed, and then the engine has ended.
+        self.parts.chores.send(chore).map_err(|_| Fatal::Log(StoreError::Poisoned))
+    }
+
+    fn answer(&mut self, now: Time, ask: Ask) {
+        let shard = &mut self.parts.shard;
+        // Whoever asked may have gone; nobody misses the answer then.
+        match ask {
+            Ask::Groups(to) => drop(to.send(shard.statuses().collect())),
+            Ask::Group(group, to) => drop(to.send(shard.status(group))),
+            Ask::Digest(group, to) => {
+                let digest = self.parts.machine.digest(group);
+                drop(to.send(shard.applied_of(group).map(|applied| (digest, applied))));
+            }
+            Ask::Transfer(group, node, to) => drop(to.send(shard.transfer(now, group, node))),
+            Ask::HandOver(to) => {
+                let led: Vec<u64> = shard.led().collect();
+                for &group in &led {
+                    // One that cannot go now is tried again with the next call.
+                    drop(shard.transfer(now, group, None));
+                }
+                drop(to.send(led.len() as u64));
+            }
+            Ask::Flush(to) => {
+                self.flushing.waiters.push(to);
+                self.flushing.wanted = true;
+            }
+            Ask::Peers(to) => drop(to.send(self.connected.clone())),
+        }
+    }
+
+    /// Stops: answers everything, writes what is under way, makes the state durable and compacts behind it.
+    fn finish(mut self) -> Result<(), Fatal> {
+        self.parts.inbox.close();
+        while self.take_requests() {}
+        self.parts.shard.stop(&mut self.out);
+        self.report();
+        while self.with_writer > 0 || self.flushing.running {
+            let Ok(message) = self.parts.receiver.internal.recv() else {
+                return Err(Fatal::Log(StoreError::Poisoned));
+            };
+            match message {
+                ToWorker::Persisted { seq, number, part } => {
+                    self.with_writer -= 1;
+                    self.parts.shard.persisted(seq, number, part);
+                }
+                ToWorker::Flushed { .. } => self.flushing.running = false,
+                ToWorker::Adopt(_) | ToWorker::Ask(_) | ToWorker::Stop => {}
+            }
+        }
+        let marks = self.parts.shard.applied_marks();
+        let job = self.parts.machine.flush().map_err(Fatal::Machine)?;
+        job().map_err(Fatal::Machine)?;
+        self.parts.shard.durable(&marks, &mut self.out);
+        // What this last round sends reaches nobody any more: connections end with their worker.
+        if let Some(write) = self.parts.shard.end_round(&mut NoLinks, &mut self.out) {
+            let mut slot = self.parts.log.lock();
+            slot.write_last(self.parts.number, write).map_err(Fatal::Log)?;
+        }
+        self.out.committed.clear();
+        self.report();
+        Ok(())
+    }
+}
+
+/// No way to anybody.
+struct NoLinks;
+
+impl Links for NoLinks {
+    fn outbox(&mut self, _: u64) -> Option<&mut Outbox> {
+        None
+    }
+}

@@ -1,0 +1,164 @@
+//! The one write path of a store: the rounds of all shards become one batch and one synced write.
+//!
+//! The writer takes all rounds that wait, writes them as one RocksDB batch, reports them, and takes what arrived
+//! meanwhile; so the number of syncs follows the disk and not the load, and never the number of groups. A worker
+//! whose lone small round would only wait for this thread may write it itself through the same [`LogSlot`]
+//! (see [`crate::LogWriter`]).
+//!
+//! Invariant: rounds of one shard are written in order, since the worker writes only when nothing of its own is
+//! with the writer. A failed write ends the engine; nothing is retried and nothing is reported.
+
+use std::sync::Arc;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use parking_lot::Mutex;
+
+use crate::metrics::Metrics;
+use crate::router::{Router, ToWorker};
+use crate::shard::RoundWrite;
+use crate::store::{LogBatch, LogStore, Part, RocksLog, StoreError};
+
+/// Rounds that may wait for the writer. A worker that gets this far ahead waits, which is what slows down who
+/// sends to it; the writer takes all of them into one batch.
+pub(crate) const ROUNDS_QUEUED_MAX: usize = 1024;
+
+/// The most bytes of rounds in one batch: what RocksDB is asked to insert at once.
+const BATCH_BYTES_MAX: usize = 64 << 20;
+
+/// A round of one shard, on its way to the disk.
+pub(crate) struct Job {
+    pub(crate) shard: usize,
+    pub(crate) write: RoundWrite,
+}
+
+/// Where a round went.
+#[derive(Clone, Copy)]
+pub(crate) struct Placed {
+    shard: usize,
+    pub(crate) seq: u64,
+    pub(crate) number: u64,
+    pub(crate) part: u16,
+}
+
+/// The log and what is put together for its next batch. Whoever writes holds it for that long: the writer's
+/// thread, or the one worker while that thread has nothing to do. It is never waited for in practice.
+pub(crate) struct LogSlot {
+    log: RocksLog,
+    batch: LogBatch,
+    placed: Vec<Placed>,
+    bytes: usize,
+    /// Per shard, the batch number below which it needs nothing.
+    below: Vec<u64>,
+    metrics: Arc<Metrics>,
+}
+
+impl LogSlot {
+    pub(crate) fn new(log: RocksLog, shards: usize, metrics: Arc<Metrics>) -> Self {
+        Self {
+            log,
+            batch: LogBatch::default(),
+            placed: Vec::new(),
+            bytes: 0,
+            below: vec![0; shards],
+            metrics,
+        }
+    }
+
+    pub(crate) fn into_log(self) -> RocksLog {
+        self.log
+    }
+
+    /// Puts a round into the next batch.
+    fn add(&mut self, shard: usize, write: RoundWrite) {
+        self.bytes += write.bytes.len();
+        self.batch.records.extend(write.records);
+        if let Some(below) = write.delete_below {
+            self.below[shard] = below;
+            // A batch may hold rounds of several shards, so the slowest one decides.
+            self.batch.delete_below = self.below.iter().min().copied().filter(|&b| b > 0);
+        }
+        let part = if write.bytes.is_empty() {
+            0
+        } else {
+            self.batch.parts.push(Part { bytes: write.bytes, blocks: write.blocks });
+            u16::try_from(self.batch.parts.len()).expect("bounded by ROUNDS_QUEUED_MAX")
+        };
+        self.placed.push(Placed { shard, seq: write.seq, number: 0, part });
+    }
+
+    /// Writes and syncs the batch. Returns where its rounds went.
+    fn write(&mut self) -> Result<&mut Vec<Placed>, StoreError> {
+        let written = self.log.write(&self.batch)?;
+        for placed in &mut self.placed {
+            placed.number = written.number;
+        }
+        self.batch.parts.clear();
+        self.batch.records.clear();
+        self.batch.delete_below = None;
+        self.bytes = 0;
+        self.metrics.syncs.add(1);
+        self.metrics.log_bytes.add(written.bytes);
+        Ok(&mut self.placed)
+    }
+
+    /// Writes one round alone, from the worker.
+    pub(crate) fn write_inline(&mut self, write: RoundWrite) -> Result<Placed, StoreError> {
+        self.add(0, write);
+        Ok(self.write()?.pop().expect("one round was put in"))
+    }
+
+    /// Writes the last round of shard `shard`, which nobody waits for any more.
+    pub(crate) fn write_last(&mut self, shard: usize, write: RoundWrite) -> Result<(), StoreError> {
+        self.add(shard, write);
+        self.write()?.clear();
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for LogSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogSlot").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// The writer's thread.
+pub(crate) struct Writer {
+    jobs: Receiver<Job>,
+    slot: Arc<Mutex<LogSlot>>,
+    router: Arc<Router>,
+    /// Tells the maintenance thread that the witness is behind.
+    synced: Sender<()>,
+}
+
+impl Writer {
+    /// The writer and the queue into it; it ends when every sender is gone.
+    pub(crate) fn new(
+        slot: Arc<Mutex<LogSlot>>,
+        router: Arc<Router>,
+        synced: Sender<()>,
+    ) -> (Self, Sender<Job>) {
+        let (tx, jobs) = bounded(ROUNDS_QUEUED_MAX);
+        (Self { jobs, slot, router, synced }, tx)
+    }
+
+    /// Writes until there is nobody left to write for.
+    pub(crate) fn run(self) -> Result<(), StoreError> {
+        while let Ok(first) = self.jobs.recv() {
+            let mut slot = self.slot.lock();
+            slot.add(first.shard, first.write);
+            while slot.bytes < BATCH_BYTES_MAX && slot.placed.len() < ROUNDS_QUEUED_MAX {
+                let Ok(job) = self.jobs.try_recv() else { break };
+                slot.add(job.shard, job.write);
+            }
+            for placed in slot.write()?.drain(..) {
+                let Placed { shard, seq, number, part } = placed;
+                // A worker that is gone has lost interest; its rounds are durable all the same.
+                self.router.inbox(shard).tell(ToWorker::Persisted { seq, number, part });
+            }
+            drop(slot);
+            // One message waits at most: a full queue says the same.
+            drop(self.synced.try_send(()));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! Three nodes in one process, over loopback and real RocksDB: what an embedder sees.
+#![cfg(feature = "rocks")]
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kontiki::error::RequestError;
+use kontiki::machine::NullMachine;
+use kontiki::testing::{Cluster, Plan, wait_until};
+use kontiki::{CompletionQueue, Engine, Submission};
+
+fn cluster(dir: &std::path::Path, groups: usize) -> Cluster {
+    let cluster = Cluster::open(Plan::new(dir, 3, groups).unwrap(), NullMachine::open).unwrap();
+    cluster.wait_all_led();
+    cluster
+}
+
+fn equal_everywhere(nodes: &[Engine], group: u64) -> bool {
+    let digests: Vec<_> = nodes.iter().map(|n| n.digest(group).unwrap()).collect();
+    digests.windows(2).all(|pair| pair[0] == pair[1])
+}
+
+#[test]
+fn writes_are_answered_and_equal_on_all_nodes() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = cluster(dir.path(), 8);
+    for group in 1..=8 {
+        let leader = cluster.wait_leader(group);
+        let tickets: Vec<_> =
+            (0..50u32).map(|n| leader.propose(group, &n.to_le_bytes()).unwrap()).collect();
+        let indexes: Vec<u64> = tickets.into_iter().map(|t| t.wait().unwrap().index.0).collect();
+        assert!(indexes.windows(2).all(|pair| pair[0] < pair[1]), "{indexes:?}");
+        leader.read(group).unwrap().wait().unwrap();
+    }
+    for group in 1..=8 {
+        wait_until("equal state", || equal_everywhere(&cluster.nodes, group).then_some(()))
+            .unwrap();
+    }
+    cluster.shutdown().unwrap();
+}
+
+#[test]
+fn a_submission_is_answered_by_runs_and_comes_back_for_reuse() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = cluster(dir.path(), 2);
+    let leader = cluster.wait_leader(1);
+    let queue = CompletionQueue::new();
+    let mut submission = Submission::default();
+    for tag in 0..1000 {
+        submission.push(1, tag, b"0123456789abcdef").unwrap();
+    }
+    leader.submit(submission, &queue).unwrap();
+    let mut answers = Vec::new();
+    queue.drain(&mut answers, Some(Duration::from_secs(30)));
+    assert_eq!(answers.iter().map(|a| a.tags().len()).sum::<usize>(), 1000);
+    assert!(answers.iter().all(|a| a.result().is_ok()));
+    let back = answers.into_iter().find_map(kontiki::Completion::recycle).unwrap();
+    assert!(back.is_empty());
+    cluster.shutdown().unwrap();
+}
+
+#[test]
+fn only_the_leader_serves_and_the_others_name_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = cluster(dir.path(), 1);
+    let leader = cluster.wait_leader(1).node_id();
+    let other = cluster.nodes.iter().find(|n| n.node_id() != leader).unwrap();
+    wait_until("the follower to know", || other.leader(1)).unwrap();
+    let refused = other.propose(1, b"x").unwrap().wait();
+    assert_eq!(refused, Err(RequestError::NotLeader { leader: Some(leader) }));
+    let refused = other.propose(77, b"x").unwrap().wait();
+    assert_eq!(refused, Err(RequestError::UnknownGroup));
+    cluster.shutdown().unwrap();
+}
+
+#[test]
+fn leadership_moves_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = cluster(dir.path(), 1);
+    let leader = cluster.wait_leader(1);
+    let target = cluster.nodes.iter().find(|n| n.node_id() != leader.node_id()).unwrap();
+    leader.propose(1, b"before").unwrap().wait().unwrap();
+    leader.transfer_leader(1, target.node_id()).unwrap();
+    wait_until("the target to lead", || (target.leader(1) == Some(target.node_id())).then_some(()))
+        .unwrap();
+    target.propose(1, b"after").unwrap().wait().unwrap();
+    cluster.shutdown().unwrap();
+}
+
+#[test]
+fn a_cluster_comes_back_with_everything_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut entries = Vec::new();
+    for round in 1..=3u64 {
+        let cluster = cluster(dir.path(), 4);
+        for group in 1..=4 {
+            let leader = cluster.wait_leader(group);
+            for n in 0..20u64 {
+                leader.propose(group, &(round * 100 + n).to_le_bytes()).unwrap().wait().unwrap();
+            }
+        }
+        for group in 1..=4 {
+            wait_until("equal state", || equal_everywhere(&cluster.nodes, group).then_some(()))
+                .unwrap();
+        }
+        entries.push(cluster.nodes[0].digest(1).unwrap());
+        if round == 2 {
+            // Not a clean shutdown of the log's side: the handles are simply let go of.
+            drop(cluster);
+        } else {
+            cluster.shutdown().unwrap();
+        }
+    }
+    assert!(entries.windows(2).all(|pair| pair[0].1 < pair[1].1), "{entries:?}");
+}
+
+#[test]
+fn every_ticket_ends_when_the_engine_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = cluster(dir.path(), 1);
+    let leader = cluster.wait_leader(1).clone();
+    let proposing = {
+        let leader = leader.clone();
+        let body = move || {
+            let mut answered = 0;
+            while let Ok(ticket) = leader.propose(1, b"until it stops") {
+                drop(ticket.wait());
+                answered += 1;
+            }
+            answered
+        };
+        std::thread::Builder::new().spawn(body).unwrap()
+    };
+    leader.propose(1, b"first").unwrap().wait().unwrap();
+    cluster.shutdown().unwrap();
+    assert!(proposing.join().unwrap() > 0);
+    assert!(leader.propose(1, b"late").is_err());
+}
+
+#[test]
+fn a_flush_lets_the_log_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = cluster(dir.path(), 1);
+    let leader = cluster.wait_leader(1);
+    for _ in 0..20 {
+        leader.propose(1, &[7; 10_000]).unwrap().wait().unwrap();
+    }
+    // Every member must have told that it holds everything before anything may go.
+    wait_until("a compacted log", || {
+        leader.flush().unwrap();
+        let status = leader.group_status(1).unwrap();
+        (status.compacted == status.last).then_some(())
+    })
+    .unwrap();
+    assert_eq!(leader.metrics().log_retained_bytes.get(), 0);
+    cluster.shutdown().unwrap();
+}
+
+#[test]
+fn a_future_is_polled_by_any_executor() {
+    struct Park(std::thread::Thread);
+    impl std::task::Wake for Park {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let cluster = cluster(dir.path(), 1);
+    let mut ticket = Box::pin(cluster.wait_leader(1).propose(1, b"async").unwrap());
+    let waker = Arc::new(Park(std::thread::current())).into();
+    let mut context = std::task::Context::from_waker(&waker);
+    let applied = loop {
+        match ticket.as_mut().poll(&mut context) {
+            std::task::Poll::Ready(result) => break result.unwrap(),
+            std::task::Poll::Pending => std::thread::park(),
+        }
+    };
+    assert!(applied.index.0 > 0);
+    cluster.shutdown().unwrap();
+}
