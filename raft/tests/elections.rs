@@ -131,6 +131,22 @@ fn e4_a_request_leaves_once_term_vote_and_log_are_durable() {
 }
 
 #[test]
+fn e4_a_replica_whose_disk_is_behind_does_not_even_ask() {
+    let mut cluster = Cluster::new(3, 1);
+    cluster.elect(2);
+    cluster.propose(2, 2);
+    cluster.send_append(2, 1);
+    let packet = cluster.net.pop_front().unwrap();
+    cluster.deliver(packet);
+    cluster.write(1);
+    cluster.campaign(1);
+    assert_eq!(cluster.says(1), []);
+    cluster.persist(1);
+    let requests: Vec<_> = cluster.says(1).iter().map(|message| message.kind).collect();
+    assert_eq!(requests, [MessageKind::PreVote { last: position(1, 3) }; 2]);
+}
+
+#[test]
 fn e4_a_grant_of_before_the_crash_elects_nobody() {
     let mut cluster = Cluster::new(3, 1);
     make_candidate(&mut cluster, 1, [2, 3]);

@@ -49,6 +49,13 @@ fn append(
     cluster.raft_mut(to).step_append(now, &header, &spans)
 }
 
+/// Completes the writes of a replica that was told of entries past the network.
+fn complete_writes(cluster: &mut Cluster, number: u64) {
+    while let Some(write) = cluster.raft_mut(number).take_persist() {
+        cluster.raft_mut(number).on_persisted(write.seq);
+    }
+}
+
 fn acked(cluster: &mut Cluster, number: u64) -> Vec<u64> {
     let acks = cluster.says(number).into_iter().filter_map(|message| match message.kind {
         MessageKind::AppendAck { matched, .. } => Some(matched.index.0),
@@ -302,6 +309,18 @@ fn l8_answers_of_an_old_term_or_round_move_nothing() {
         cluster.tell(2, 1, 1, kind);
     }
     assert!(cluster.raft(1).progress().eq(progress));
+}
+
+#[test]
+fn an_ack_names_only_what_this_leader_has_verified() {
+    let mut cluster = Cluster::with_logs(&[&[1, 1, 1, 1], &[1, 1], &[1, 1]], 1);
+    append(&mut cluster, (2, 1, 2), (1, 2), &[], 0);
+    complete_writes(&mut cluster, 1);
+    assert_eq!(acked(&mut cluster, 1), [2], "entries 3 and 4 may be replaced yet");
+    append(&mut cluster, (2, 1, 2), (1, 2), &[(2, 1)], 0);
+    complete_writes(&mut cluster, 1);
+    assert_eq!(acked(&mut cluster, 1), [3]);
+    assert_eq!(cluster.raft(1).last(), position(2, 3));
 }
 
 #[test]
