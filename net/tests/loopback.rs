@@ -7,6 +7,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kontiki_net::{
@@ -466,6 +467,32 @@ fn a_wake_ends_a_sleep_and_many_wakes_cost_one() {
     let before = clock.us();
     net.poll(Some(Duration::from_millis(5)), before).unwrap();
     assert!(clock.us() - before >= 4_000);
+}
+
+#[test]
+fn no_wake_is_lost() {
+    let clock = Clock::new();
+    let mut net = Net::new(config(1)).unwrap();
+    let (asked, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let waking = {
+        let (asked, done, waker) = (Arc::clone(&asked), Arc::clone(&done), net.waker());
+        move || {
+            for round in 1..=10_000 {
+                asked.store(round, Ordering::SeqCst);
+                waker.wake();
+                while done.load(Ordering::SeqCst) < round {
+                    std::thread::yield_now();
+                }
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().spawn(waking).unwrap();
+    while done.load(Ordering::SeqCst) < 10_000 {
+        // A lost wake would leave both sides waiting for ever.
+        net.poll(None, clock.us()).unwrap();
+        done.store(asked.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+    thread.join().unwrap();
 }
 
 #[test]
