@@ -1,8 +1,7 @@
 //! Who belongs to a group.
 //!
-//! A membership is a small sorted-by-nobody list: the order is the caller's, and a voter's slot in
-//! it is what bit sets and arrays of the core are indexed by. It is fixed inline, so a replica
-//! needs no heap block for it.
+//! A membership is a short list in the order the caller gave it, and a voter's slot in it is what
+//! ballots are indexed by. It is fixed inline, so a replica needs no heap block for it.
 //!
 //! Deliberately absent, until memberships change: learners, witnesses, the two halves of a joint
 //! configuration. They fit beside `voters` without touching a caller, since the rest of the core

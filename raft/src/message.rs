@@ -3,7 +3,7 @@
 //! Everything here is `Copy`, fixed in size and free of payload. A message's `term` is the term of
 //! its sender when it was made, with one exception: a granted [`MessageKind::PreVoteReply`] echoes
 //! the term of the request, so that a grant belongs to one campaign. Each kind carries at most
-//! three numbers and one flag, which is what the wire format reserves.
+//! four numbers and one flag, which is what the wire format reserves.
 //!
 //! Deliberately absent: entries. An append is a header here; its blocks travel beside it.
 

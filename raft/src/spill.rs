@@ -1,7 +1,7 @@
 //! A list that is nearly always empty, and then costs one word and no heap block.
 //!
 //! Thousands of idle replicas each hold a few such lists: log runs beyond the first, writes beyond
-//! the second, replies of an election. A `Vec` is three words even when empty, so the vector sits
+//! the third, replies of an election. A `Vec` is three words even when empty, so the vector sits
 //! behind a pointer, and the pointer goes away when the list is cleared.
 //!
 //! Equality and hash look at the items alone, so an empty list equals a cleared one.
