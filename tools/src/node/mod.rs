@@ -139,10 +139,14 @@ fn serve(served: &Served, signals: &Signals) -> Ended {
     signals.next_one_ends();
     eprintln!("kontiki-node: stopping; another signal ends it at once");
     served.stopping();
-    match engine.hand_over(HAND_OVER) {
-        Ok(0) => {}
-        Ok(left) => eprintln!("kontiki-node: {left} groups are still led here; stopping anyway"),
-        Err(error) => eprintln!("kontiki-node: leaderships were not handed over: {error}"),
+    if served.has_peers() {
+        match engine.hand_over(HAND_OVER) {
+            Ok(0) => {}
+            Ok(left) => {
+                eprintln!("kontiki-node: {left} groups are still led here; stopping anyway");
+            }
+            Err(error) => eprintln!("kontiki-node: leaderships were not handed over: {error}"),
+        }
     }
     let stopped = engine.shutdown();
     if let Some(reason) = engine.fatal() {

@@ -108,6 +108,11 @@ impl Served {
         self.clock.now().0 / 1_000_000 - 1
     }
 
+    /// Whether there is anyone to hand leaderships to.
+    pub(super) fn has_peers(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
     pub(super) fn machine(&self) -> Machine {
         self.machine
     }

@@ -53,12 +53,18 @@ impl GroupView {
         let seen_by = leader.unwrap_or(newest);
         let replicas = seen_by.members.iter().map(|member| {
             let progress = member.progress.as_ref();
+            // The leader keeps no progress of itself: what it lacks is what its own disk has not got yet.
+            let own_log = leader.filter(|status| status.node == member.node);
             ReplicaView {
                 node: member.node,
                 replica: member.replica,
-                lag: progress.map(|p| p.lag),
-                progress: progress.map(|p| p.state.clone()),
-                active: progress.map(|p| p.active),
+                lag: progress
+                    .map(|p| p.lag)
+                    .or_else(|| own_log.map(|s| s.last.saturating_sub(s.persisted))),
+                progress: progress
+                    .map(|p| p.state.clone())
+                    .or_else(|| own_log.map(|_| "self".to_owned())),
+                active: progress.map(|p| p.active).or_else(|| own_log.map(|_| true)),
                 inflight_bytes: progress.map(|p| p.inflight_bytes),
                 own: statuses.iter().find(|s| s.node == member.node).map(|&s| s.clone()),
             }
@@ -270,7 +276,7 @@ mod tests {
     #[test]
     fn the_leader_with_the_higher_term_tells_the_lag() {
         let old = status(1, "leader", 3, &[Some(0), Some(9), Some(9)]);
-        let new = status(2, "leader", 4, &[Some(6), Some(0), Some(2)]);
+        let new = status(2, "leader", 4, &[Some(6), None, Some(2)]);
         let view = GroupView::of(&[&old, &new]).unwrap();
         assert_eq!((view.group, view.leader, view.term), (7, Some(2), 4));
         let lags: Vec<_> = view.replicas.iter().map(lag).collect();

@@ -110,14 +110,19 @@ fn tenths(count: u64, unit: u64) -> String {
     format!("{}.{}", tenths / 10, tenths % 10)
 }
 
-/// A key for people: printable, and not longer than a line can bear.
+/// A key for people: as it is when it can be printed, else in hexadecimal; not longer than a line can bear.
 pub(super) fn key(key: &[u8]) -> String {
-    const SHOWN: usize = 24;
-    let text: String = key.escape_ascii().map(char::from).collect();
-    match text.char_indices().nth(SHOWN) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text,
+    const SHOWN: usize = 20;
+    let printable = key.iter().all(|b| b.is_ascii_graphic());
+    let mut text = match std::str::from_utf8(key) {
+        Ok(text) if printable => text.to_owned(),
+        _ => format!("0x{}", crate::api::hex(key)),
+    };
+    if text.len() > SHOWN {
+        text.truncate(SHOWN);
+        text.push('…');
     }
+    text
 }
 
 #[cfg(test)]
@@ -141,8 +146,8 @@ mod tests {
             (bytes(1023), bytes(1536), bytes(1 << 30)),
             ("1023 B".into(), "1.5 KiB".into(), "1.0 GiB".into())
         );
-        assert_eq!(key(b"a\x00b"), "a\\x00b");
-        assert_eq!(key(&[b'k'; 99]).chars().count(), 25);
+        assert_eq!((key(b"abc"), key(b"a\x00b")), ("abc".into(), "0x610062".into()));
+        assert_eq!(key(&[b'k'; 99]).chars().count(), 21);
         assert_eq!(
             facts(&[("node", "1".into()), ("in use by", "".into())]),
             "node       1\nin use by\n"
