@@ -74,8 +74,11 @@ impl Database {
         self.db.cf_handle(name).expect("opened with the database")
     }
 
-    /// The format record, with the boot epoch in its identity.
+    /// The format record, with the boot epoch in its identity. Reads all of its family, overwritten values too.
     pub(super) fn format_record(&self) -> Result<FormatRecord, OpenError> {
+        for item in self.db.iterator_cf_opt(self.family(STORE), checked(), IteratorMode::Start) {
+            item.map_err(|error| damage::on_open(&self.dir, error))?;
+        }
         let decode = |error| OpenError::Record { family: STORE, key: 0, error };
         let Some(bytes) = self.store_value(FORMAT_KEY)? else {
             let why = "the database has no format record";
@@ -96,9 +99,7 @@ impl Database {
     /// All group records, ascending.
     pub(super) fn groups(&self) -> Result<Vec<(u64, GroupRecord)>, OpenError> {
         let mut groups = Vec::new();
-        let mut options = ReadOptions::default();
-        options.set_verify_checksums(true);
-        for item in self.db.iterator_cf_opt(self.family(GROUP), options, IteratorMode::Start) {
+        for item in self.db.iterator_cf_opt(self.family(GROUP), checked(), IteratorMode::Start) {
             let (key, value) = item.map_err(|error| damage::on_open(&self.dir, error))?;
             let decode = |key, error| OpenError::Record { family: GROUP, key, error };
             let found = key.len();
@@ -168,10 +169,15 @@ impl Database {
     }
 }
 
-/// Each batch is read once: nothing is cached.
-fn read_options() -> ReadOptions {
+fn checked() -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_verify_checksums(true);
+    options
+}
+
+/// Each batch is read once: nothing is cached.
+fn read_options() -> ReadOptions {
+    let mut options = checked();
     options.fill_cache(false);
     options.set_readahead_size(READAHEAD_BYTES);
     options

@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn lists_of_blocks_with_wrong_counts_are_refused() {
         for bad in
-            [&b""[..], b"abc", &[0xff; 4], &[0, 200, 1, 0, 0, 0, 0], &[9, 9, 9, 9, 1, 0, 0, 0]]
+            [&b""[..], b"abc", &[0xff; 4], &[0, 200, 1, 0, 0, 0, 0], &[9, 9, 9, 9, 0, 0, 0, 0]]
         {
             assert!(handles_in(bad).is_none(), "{bad:?}");
         }

@@ -327,7 +327,7 @@ impl Reader {
     fn finish(&mut self) {
         let start = self.record.take().expect("only called while a record is being read");
         self.intact_behind |= self.scan.bad.is_some();
-        if self.plain {
+        if self.plain || is_note(&self.head) {
             return;
         }
         let value = header_value(&self.head).and_then(|(at, end)| self.head.get(at..end));
@@ -422,6 +422,11 @@ fn next_intact(block: &[u8], from: usize) -> Option<usize> {
 /// RocksDB stores checksums rotated and shifted, so that a checksum over stored checksums stays sound.
 pub(super) const fn unmask(masked: u32) -> u32 {
     masked.wrapping_sub(0xa282_ead8).rotate_left(15)
+}
+
+/// Whether a RocksDB batch holds no record at all. RocksDB writes one into a new log file after it cut a tail.
+fn is_note(batch: &[u8]) -> bool {
+    batch.get(8..12) == Some(&[0; 4])
 }
 
 /// Where in a RocksDB batch the value of its first put is, if that is the put of a batch header.

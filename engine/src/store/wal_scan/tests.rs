@@ -82,6 +82,7 @@ impl Batches {
         let mut value = Vec::new();
         self.hash = header.encode(&mut value);
         let mut batch = vec![0; 12];
+        batch[8] = 2;
         put(&mut batch, &header::batch_key(self.number, 0), &value);
         put(&mut batch, &header::batch_key(self.number, 1), &vec![0xab; payload]);
         self.number += 1;
@@ -261,6 +262,7 @@ fn notes_of_rocksdb_between_log_files_are_skipped() {
     let mut batches = Batches::from(1);
     let mut log = Log::new();
     log.physical(130, b"predecessor");
+    log.record(&[0; 12]);
     log.record(&batches.next(0, 10));
     let found = scan_files(&[&log.bytes]);
     assert_eq!((found.bad, found.last), (None, Some(1)));
