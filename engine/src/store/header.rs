@@ -161,7 +161,6 @@ pub(super) fn group_key(group: u64) -> [u8; 8] {
 }
 
 /// The group of a key; `None` when it has another length.
-#[expect(clippy::big_endian_bytes, reason = "groups are listed in the order of their ids")]
 pub(super) fn parse_group_key(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)
 }

@@ -105,7 +105,8 @@ pub fn holder(dir: &Path) -> Holder {
     let Ok(text) = std::fs::read_to_string(&path) else {
         return Holder::default();
     };
-    let (pid, program) = text.trim_end().split_once(' ').unwrap_or((text.trim_end(), ""));
+    let text = text.trim_end();
+    let (pid, program) = text.split_once(' ').unwrap_or((text, ""));
     Holder {
         pid: pid.parse().unwrap_or(0),
         program: program.to_owned(),

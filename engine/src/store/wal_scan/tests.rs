@@ -193,7 +193,7 @@ fn l19_a_cut_or_garbled_tail_that_nobody_called_synced_is_torn() {
             assert!(matches!(found.judge(5, 6), Verdict::Damaged(_)), "the witness knows better");
         }
     }
-    let mut padded = log.bytes.clone();
+    let mut padded = log.bytes;
     padded.resize(padded.len() + 100_000, 0);
     let found = scan_files(&[&padded]);
     assert_eq!(found.last, Some(6));
@@ -205,7 +205,7 @@ fn l19_unsynced_batches_behind_a_hole_are_torn_too() {
     let mut batches = Batches::from(1);
     let mut log = Log::new();
     let starts: Vec<usize> = (0..8).map(|_| log.record(&batches.next(0, 9_000))).collect();
-    let mut bytes = log.bytes.clone();
+    let mut bytes = log.bytes;
     bytes[starts[4] + 100] ^= 1;
     let found = scan_files(&[&bytes]);
     assert_eq!((found.last, found.first_behind), (Some(4), Some(6)));
