@@ -3,9 +3,9 @@
 //! A range is `[start, end)`; no end means up to the last key. The ranges of a [`RangeMap`] cover the whole
 //! key space without a gap or an overlap, which is checked when the map is made, so a lookup cannot fail.
 //!
-//! The map keeps the first eight bytes of each start as a number in one flat array, and the rest of the
-//! starts in one arena: a lookup is a binary search over numbers, and touches the arena only for starts that
-//! share those eight bytes.
+//! The map keeps eight bytes of each start as a number in one flat array, behind what all starts have in common
+//! (such as the name of a table), and the starts themselves in one arena: a lookup is a binary search over
+//! numbers, and touches the arena only for starts whose eight bytes agree.
 //!
 //! Deliberately absent: epochs (they come with split and merge) and any change of a map: a changed table is a
 //! new map that replaces the old one.
@@ -110,7 +110,9 @@ impl std::error::Error for RangeError {}
 /// From a key to the group that serves it.
 #[derive(Clone, Debug)]
 pub struct RangeMap {
-    /// The order prefix of each range's start, ascending.
+    /// What the starts of all ranges but the first begin with.
+    shared: Box<[u8]>,
+    /// The order prefix of each range's start behind `shared`, ascending.
     prefixes: Box<[u64]>,
     /// The group of each range.
     groups: Box<[u64]>,
@@ -132,8 +134,13 @@ impl RangeMap {
         sorted.sort_unstable_by(|a, b| a.1.start.cmp(&b.1.start));
         check_cover(&sorted)?;
         let mut groups: Vec<u64> = sorted.iter().map(|range| range.0).collect();
+        let shared = shared_prefix(&sorted);
+        let prefix = |range: &&(u64, RangeBounds)| {
+            order_prefix(range.1.start.get(shared.len()..).unwrap_or_default())
+        };
         let map = Self {
-            prefixes: sorted.iter().map(|range| order_prefix(&range.1.start)).collect(),
+            shared: shared.into(),
+            prefixes: sorted.iter().map(prefix).collect(),
             groups: groups.clone().into(),
             offsets: offsets(&sorted),
             arena: sorted.iter().flat_map(|range| range.1.start.iter().copied()).collect(),
@@ -199,20 +206,46 @@ impl RangeMap {
 
     #[inline]
     fn position_of(&self, key: &[u8]) -> usize {
-        let prefix = order_prefix(key);
-        let mut behind = self.prefixes.partition_point(|&start| start <= prefix);
-        // Starts with the same first eight bytes are rare; step back over those that are behind the key.
-        // The first start is the empty key, which is behind none.
-        while self.start(behind - 1) > key {
-            behind -= 1;
+        let mut rest = key;
+        if !self.shared.is_empty() {
+            let (head, behind) = key.split_at(self.shared.len().min(key.len()));
+            if *head != *self.shared {
+                return if *head < *self.shared { 0 } else { self.len() - 1 };
+            }
+            rest = behind;
         }
-        behind - 1
+        let prefix = order_prefix(rest);
+        let behind = self.prefixes.partition_point(|&start| start <= prefix);
+        // The first start is the empty key, so at least one start is not behind the key.
+        if self.prefixes[behind - 1] != prefix || self.start(behind - 1) <= key {
+            return behind - 1;
+        }
+        // Some starts agree with the key in those eight bytes; among them the bytes behind decide.
+        let (mut low, mut high) = (0, behind - 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.prefixes[middle] < prefix || self.start(middle) <= key {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low - 1
     }
 
     #[inline]
     fn start(&self, at: usize) -> &[u8] {
         &self.arena[self.offsets[at] as usize..self.offsets[at + 1] as usize]
     }
+}
+
+/// What the starts of all ranges but the first, which is the empty key, begin with. In sorted order that is what
+/// the lowest and the highest of them have in common.
+fn shared_prefix<'a>(sorted: &[&'a (u64, RangeBounds)]) -> &'a [u8] {
+    let [_, lowest, ..] = sorted else { return &[] };
+    let (lowest, highest) = (&lowest.1.start, &sorted[sorted.len() - 1].1.start);
+    let len = lowest.iter().zip(highest).take_while(|(a, b)| a == b).count();
+    &lowest[..len]
 }
 
 fn offsets(sorted: &[&(u64, RangeBounds)]) -> Box<[u32]> {
@@ -376,7 +409,12 @@ mod tests {
         fn lookup_finds_the_range_that_contains_the_key(
             mut boundaries in prop::collection::vec(prop::collection::vec(0u8..3, 1..12), 0..40),
             keys in prop::collection::vec(prop::collection::vec(0u8..3, 0..14), 1..60),
+            shared in 0usize..10,
         ) {
+            // Boundaries that agree in their first bytes, and keys that agree with them, or not.
+            boundaries.iter_mut().for_each(|boundary| drop(boundary.splice(..0, vec![1; shared])));
+            let inside = keys.iter().map(|key| [&vec![1; shared], key.as_slice()].concat());
+            let keys: Vec<Vec<u8>> = inside.chain(keys.iter().cloned()).collect();
             boundaries.sort_unstable();
             boundaries.dedup();
             let ranges = split_at(&boundaries, 1).unwrap();
