@@ -88,11 +88,15 @@ impl BlockIndex {
     /// # Panics
     /// When `first` lies inside a block: an index that is asked for is always a boundary.
     pub(crate) fn from(&self, first: Index) -> impl Iterator<Item = &BlockRef> {
-        // The tail is what is asked for nearly always.
-        let at = match self.blocks.back() {
-            Some(back) if back.first == first.0 => self.blocks.len() - 1,
-            _ => self.blocks.partition_point(|block| block.first < first.0),
-        };
+        // What is asked for is nearly always among the last few, which share a cache line or two.
+        let mut at = self.blocks.len();
+        let near = at.saturating_sub(8);
+        while at > near && self.blocks[at - 1].first >= first.0 {
+            at -= 1;
+        }
+        if at == near {
+            at = self.blocks.partition_point(|block| block.first < first.0);
+        }
         if let Some(found) = self.blocks.get(at) {
             assert!(
                 found.first == first.0,

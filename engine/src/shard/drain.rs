@@ -131,7 +131,7 @@ impl Shard {
         self.building.marks.push((slot, persist.seq));
         if let Some(hard_state) = persist.hard_state {
             replica.record.hard_state = hard_state;
-            self.building.records.push((replica.group, replica.record.clone()));
+            self.building.records.push((replica.group, (*replica.record).clone()));
         }
     }
 

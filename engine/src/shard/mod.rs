@@ -430,7 +430,8 @@ impl Shard {
     fn arm(&mut self, slot: u32) {
         let replica = &mut self.replicas[slot as usize];
         if let Some(deadline) = replica.raft.deadline() {
-            if replica.armed.is_none_or(|armed| deadline < armed) {
+            // What the wheel looks at in time anyway is not put in again.
+            if replica.armed.is_none_or(|armed| self.timers.due(deadline) < armed) {
                 replica.armed = Some(self.timers.arm(slot, deadline));
             }
         }

@@ -208,7 +208,7 @@ impl Builder {
                 raft,
                 log,
                 members,
-                record,
+                record: Box::new(record),
                 proposals: Proposals::default(),
                 reads: Reads::default(),
                 applied,

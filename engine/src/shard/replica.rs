@@ -28,7 +28,8 @@ pub(super) struct Replica {
     /// Shared by all groups with the same members.
     pub(super) members: Arc<[Member]>,
     /// What recovery needs to know; hard state and compacted position are brought up to date when it is written.
-    pub(super) record: GroupRecord,
+    /// Boxed, since it is touched by elections and compactions only.
+    pub(super) record: Box<GroupRecord>,
     pub(super) proposals: Proposals,
     pub(super) reads: Reads,
     /// What the machine has applied.

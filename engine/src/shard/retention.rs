@@ -38,7 +38,7 @@ impl Shard {
             let (rounds, building) = (&mut self.rounds, &mut self.building);
             replica.log.compact(through, |dead| Self::release(rounds, building, dead.round));
             replica.record.compacted = position;
-            building.records.push((replica.group, replica.record.clone()));
+            building.records.push((replica.group, (*replica.record).clone()));
             out.counts.compactions += 1;
         }
         if let Some(below) = self.rounds.drop_dead() {

@@ -34,10 +34,15 @@ impl Timers {
         }
     }
 
+    /// When a slot with this deadline would be looked at.
+    pub(crate) fn due(&self, deadline: Time) -> Time {
+        let due = deadline.0.div_ceil(TICK_US);
+        Time(due.clamp(self.next, self.next + TICKS - 1) * TICK_US)
+    }
+
     /// Puts `slot` in, to be looked at when `deadline` has passed. Returns the time at which it will be.
     pub(crate) fn arm(&mut self, slot: u32, deadline: Time) -> Time {
-        let due = deadline.0.div_ceil(TICK_US);
-        let tick = due.clamp(self.next, self.next + TICKS - 1);
+        let tick = self.due(deadline).0 / TICK_US;
         self.wheel[Self::place(tick)].push(slot);
         self.len += 1;
         Time(tick * TICK_US)
@@ -94,6 +99,15 @@ mod tests {
         assert!(due(&mut timers, 1_015_000).is_empty());
         assert_eq!(due(&mut timers, 1_020_000), [1]);
         assert_eq!(timers.next_deadline(), None);
+    }
+
+    #[test]
+    fn an_armed_deadline_is_not_due_earlier_than_it_was_armed_for() {
+        let mut timers = Timers::new(Time(0));
+        for deadline in [Time(5), Time(123_456), Time(999_999_999)] {
+            let armed = timers.arm(1, deadline);
+            assert_eq!(timers.due(deadline), armed);
+        }
     }
 
     #[test]
