@@ -126,12 +126,13 @@ fn clippy(_: &mut TestTotals) -> Ended {
     if !component("clippy", "clippy") {
         return Ended::Skipped("clippy is not installed");
     }
-    let args = ["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    let args = "clippy --release --workspace --all-targets --keep-going -- -D warnings";
+    let args: Vec<&str> = args.split(' ').collect();
     Ended::of(run(&mut command(&args)))
 }
 
 fn doc(_: &mut TestTotals) -> Ended {
-    let mut cargo = command(&["doc", "--release", "--workspace", "--no-deps"]);
+    let mut cargo = command(&["doc", "--release", "--workspace", "--no-deps", "--keep-going"]);
     Ended::of(run(cargo.env("RUSTDOCFLAGS", "-D warnings -D missing-docs")))
 }
 
