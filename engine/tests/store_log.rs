@@ -100,10 +100,15 @@ fn dead_batches_leave_and_stay_away() {
 #[test]
 fn tables_move_down_without_being_rewritten_and_survive_many_openings() {
     let store = Fixture::new(Durability::Fsync);
+    let large = |path: &std::path::PathBuf| std::fs::metadata(path).unwrap().len() > 1_000_000;
+    let mut tables = Vec::new();
     let mut written = 0;
     for _ in 0..10 {
         let (opened, found) = store.open().unwrap();
         assert_eq!(found.len(), written);
+        assert!(tables.iter().all(|table: &std::path::PathBuf| table.exists()), "{tables:?}");
+        tables = store.files("sst");
+        tables.retain(large);
         let mut log = opened.log;
         for seed in 0..5 {
             log.write(&batch(seed, 300_000)).unwrap();
@@ -112,6 +117,7 @@ fn tables_move_down_without_being_rewritten_and_survive_many_openings() {
     }
     let (_, found) = store.open().unwrap();
     assert_eq!(found.len(), written);
+    assert!(tables.len() >= 9, "one table per opening: {tables:?}");
 }
 
 #[test]
