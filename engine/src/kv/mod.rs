@@ -34,6 +34,6 @@ pub use command::{Command, CommandError, Op, encode_batch, encode_delete, encode
 pub use machine::{ANSWER_BAD_COMMAND, KvMachine};
 pub use overlay::{OVERLAY_BYTES_MAX, OVERLAY_KEYS_MAX};
 #[cfg(feature = "rocks")]
-pub use view::{KvView, SCAN_PAGE_BYTES_MAX, ScanPage, ShardView};
+pub use view::{KvView, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ENTRIES_MAX, ScanPage, ShardView};
 #[cfg(feature = "rocks")]
 pub use writer::{StateWriter, StateWriterHandle, state_writer};

@@ -126,47 +126,83 @@ impl Overlay {
         (!slot.deleted).then_some(value)
     }
 
-    /// Copies what it knows of the keys of `[start, end)`, ascending, up to `limit` values. When there are
-    /// more, the second result is the first key left out; deletions before it are all included.
+    /// Copies what it knows of the keys of `[start, end)`, ascending, up to `limit` values or `bytes_max` bytes of
+    /// them. When there are more, the second result is the first key left out; deletions before it are all
+    /// included.
     pub(crate) fn copy_span(
         &self,
         start: &[u8],
         end: Option<&[u8]>,
         limit: usize,
+        bytes_max: usize,
     ) -> (Vec<Copied>, Option<Vec<u8>>) {
-        let from = order_prefix(start);
-        let mut found: Vec<(u64, u32)> = (0u32..)
-            .zip(&self.slots)
-            .filter(|(_, slot)| slot.prefix >= from)
-            .filter(|(_, slot)| {
-                let key = slot.key(&self.arena);
-                key >= start && end.is_none_or(|end| key < end)
-            })
-            .map(|(at, slot)| (slot.prefix, at))
-            .collect();
-        // Only the smallest ones are wanted: with many, sort no more than needed.
-        let mut sorted = 0;
-        let mut copied = Vec::new();
-        let mut values = 0;
-        while sorted < found.len() {
-            let step = (limit + 64).max(sorted).min(found.len() - sorted);
-            let rest = &mut found[sorted..];
-            if step < rest.len() {
-                rest.select_nth_unstable_by(step, |a, b| self.compare(*a, *b));
-            }
-            rest[..step].sort_unstable_by(|a, b| self.compare(*a, *b));
-            for &(_, at) in &rest[..step] {
+        let mut keep = limit + 64;
+        loop {
+            let (slots, all) = self.smallest(start, end, keep);
+            let mut copied = Vec::with_capacity(slots.len());
+            let (mut values, mut bytes) = (0, 0);
+            for (_, at) in slots {
                 let key = self.slots[at as usize].key(&self.arena);
                 let value = self.value(at as usize);
-                if value.is_some() && values == limit {
-                    return (copied, Some(key.to_vec()));
+                if let Some(value) = value {
+                    if values == limit || bytes >= bytes_max {
+                        return (copied, Some(key.to_vec()));
+                    }
+                    values += 1;
+                    bytes += key.len() + value.len();
                 }
-                values += usize::from(value.is_some());
                 copied.push((key.to_vec(), value.map(<[u8]>::to_vec)));
             }
-            sorted += step;
+            if all {
+                return (copied, None);
+            }
+            // So many deletions that the values did not suffice: rare, so starting over is good enough.
+            keep *= 4;
         }
-        (copied, None)
+    }
+
+    /// The `keep` first slots of `[start, end)` in key order, and whether those are all.
+    ///
+    /// One pass that looks at prefixes only, for most slots: readers hold the lock meanwhile.
+    fn smallest(&self, start: &[u8], end: Option<&[u8]>, keep: usize) -> (Vec<(u64, u32)>, bool) {
+        if end.is_some_and(|end| end <= start) {
+            return (Vec::new(), true);
+        }
+        let from = order_prefix(start);
+        let to = end.map_or(u64::MAX, order_prefix);
+        let mut reach = to - from;
+        let mut found = Vec::with_capacity(2 * keep.min(self.slots.len()));
+        let mut all = true;
+        for (at, slot) in (0u32..).zip(&self.slots) {
+            // One comparison for both bounds: a branch per bound is mispredicted on every other slot.
+            if slot.prefix.wrapping_sub(from) > reach {
+                continue;
+            }
+            if slot.prefix == from && slot.key(&self.arena) < start {
+                continue;
+            }
+            if slot.prefix == to && end.is_some_and(|end| slot.key(&self.arena) >= end) {
+                continue;
+            }
+            found.push((slot.prefix, at));
+            if found.len() == 2 * keep {
+                self.truncate_to_smallest(&mut found, keep);
+                // From here on only what comes before the last one kept can matter.
+                reach = found[keep - 1].0 - from;
+                all = false;
+            }
+        }
+        if found.len() > keep {
+            self.truncate_to_smallest(&mut found, keep);
+            all = false;
+        }
+        found.sort_unstable_by(|a, b| self.compare(*a, *b));
+        (found, all)
+    }
+
+    fn truncate_to_smallest(&self, found: &mut Vec<(u64, u32)>, keep: usize) {
+        found.select_nth_unstable_by(keep - 1, |a, b| self.compare(*a, *b));
+        found.truncate(keep);
     }
 
     fn compare(&self, a: (u64, u32), b: (u64, u32)) -> std::cmp::Ordering {

@@ -5,7 +5,7 @@
 //! and the database's view is taken under the locks of all shards together. Two pages are two moments.
 //!
 //! Why a page needs no more than `limit` values of an active overlay: it is the newest layer, so each of its
-//! values is in the result; with `limit` of them the page is full before they run out.
+//! values is in the result; with `limit` of them, or the bytes of a page, it is full before they run out.
 
 use std::iter::Peekable;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ use crate::store::rocks_state::{StateDb, StateView};
 
 /// Bytes of keys and values at which a page of a scan ends, after at least one entry.
 pub const SCAN_PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Entries at which a page of a scan ends, whatever its limit: the overlays' part is copied under the locks.
+pub const SCAN_PAGE_ENTRIES_MAX: usize = 1024;
 
 /// Reads of one shard's keys.
 #[derive(Clone, Debug)]
@@ -90,7 +93,8 @@ impl KvView {
         self.shards[shard].get(key)
     }
 
-    /// The first `limit` entries of `[start, end)`, or fewer with a place to go on.
+    /// The first `limit` entries of `[start, end)`, or fewer with a place to go on (see
+    /// [`SCAN_PAGE_ENTRIES_MAX`] and [`SCAN_PAGE_BYTES_MAX`]).
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -106,6 +110,7 @@ impl KvView {
         if limit == 0 {
             return Ok(ScanPage { entries: Vec::new(), next: Some(start.to_vec()) });
         }
+        let limit = limit.min(SCAN_PAGE_ENTRIES_MAX);
         let (moment, view) = self.moment(start, end, limit);
         Merge::new(&moment, start, end, limit).page(&view)
     }
@@ -116,7 +121,7 @@ impl KvView {
             self.shards.iter().map(|shard| shard.shared.layers.read()).collect();
         let mut moment = Moment::default();
         for layers in &locked {
-            let (copied, cut) = layers.active.copy_span(start, end, limit);
+            let (copied, cut) = layers.active.copy_span(start, end, limit, SCAN_PAGE_BYTES_MAX);
             moment.active.push(copied);
             // Behind the place where any copy was cut the page cannot go.
             moment.cut = match (moment.cut.take(), cut) {

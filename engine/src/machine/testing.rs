@@ -1,5 +1,6 @@
 //! What the tests of the machines share: a context and blocks made of payloads.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use kontiki_net::{Block, BlockKind, BlockMeta, Run, encode_block};
@@ -43,4 +44,29 @@ pub(crate) fn apply(
     let bytes = block(group, first, payloads);
     machine.apply(&Block::parse(&bytes).unwrap().0, &mut answers);
     answers
+}
+
+/// What a crash at this moment would leave of a database: its files as they are, copied again if they change
+/// meanwhile.
+pub(crate) fn crash_image(from: &Path, to: &Path) {
+    let listing = || {
+        let files = std::fs::read_dir(from).unwrap().map(Result::unwrap);
+        let mut files: Vec<(OsString, Option<u64>)> = files
+            .map(|file| (file.file_name(), file.metadata().ok().map(|data| data.len())))
+            .filter(|(name, _)| name != "LOCK")
+            .collect();
+        files.sort();
+        files
+    };
+    loop {
+        std::fs::create_dir_all(to).unwrap();
+        let before = listing();
+        let copied = before
+            .iter()
+            .all(|(name, len)| std::fs::copy(from.join(name), to.join(name)).ok() == *len);
+        if copied && listing() == before {
+            return;
+        }
+        std::fs::remove_dir_all(to).unwrap();
+    }
 }

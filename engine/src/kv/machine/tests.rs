@@ -12,7 +12,7 @@ use crate::kv::layers::SEALED_MAX;
 use crate::kv::overlay::OVERLAY_KEYS_MAX;
 use crate::kv::{KvView, StateWriter, encode_batch, encode_delete, encode_put, state_writer};
 use crate::machine::Wake;
-use crate::machine::testing::{apply, context};
+use crate::machine::testing::{apply, context, crash_image};
 use crate::store::rocks_state::{StateDb, StateOptions};
 
 fn database(dir: &Path) -> Arc<StateDb> {
@@ -20,14 +20,10 @@ fn database(dir: &Path) -> Arc<StateDb> {
     Arc::new(StateDb::open(&StateOptions { memtable_bytes: 4 << 20, ..options }).unwrap())
 }
 
-/// What a crash at this moment would leave of the database: its files as they are.
-fn crash_image(dir: &Path) -> tempfile::TempDir {
+/// What a crash at this moment would leave of the database.
+fn crashed(dir: &Path) -> tempfile::TempDir {
     let image = tempfile::tempdir().unwrap();
-    let (from, to) = (dir.join("state"), image.path().join("state"));
-    std::fs::create_dir(&to).unwrap();
-    for file in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
-    }
+    crash_image(&dir.join("state"), &image.path().join("state"));
     image
 }
 
@@ -178,7 +174,7 @@ fn positions_and_digests_come_back_as_of_the_last_flush() {
     let flushed = store.machine().digest(1);
     commit(store.machine(), 1, &[put(b"a", b"2")]);
     let later = store.machine().digest(1);
-    let image = crash_image(dir.path());
+    let image = crashed(dir.path());
     store.close();
 
     let mut store = Store::open(image.path(), &[1, 2, 3]);
@@ -328,7 +324,7 @@ proptest! {
                     flushed = log.len();
                 }
                 Step::Crash => {
-                    let image = crash_image(dir.path());
+                    let image = crashed(dir.path());
                     store.close();
                     dir = image;
                     store = Store::open(dir.path(), &[1]);

@@ -63,7 +63,7 @@ proptest! {
             .filter(|(key, _)| **key >= start && end.as_ref().is_none_or(|end| *key < end))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
-        let (copied, next) = overlay.copy_span(&start, end.as_deref(), limit);
+        let (copied, next) = overlay.copy_span(&start, end.as_deref(), limit, usize::MAX);
         prop_assert!(copied.iter().eq(&inside[..copied.len()]));
         match next {
             None => prop_assert_eq!(copied.len(), inside.len()),
@@ -99,4 +99,17 @@ fn it_is_full_by_keys_or_by_bytes_and_overwriting_in_place_takes_neither() {
     assert!(overlay.is_empty() && !overlay.is_full());
     overlay.set(b"big", Some(&vec![0; OVERLAY_BYTES_MAX]));
     assert!(overlay.is_full());
+}
+
+#[test]
+fn a_copy_ends_at_its_bytes_and_survives_many_deletions() {
+    let mut overlay = Overlay::new(1);
+    for n in (0..5_000u16).rev() {
+        let [high, low] = [u8::try_from(n >> 8).unwrap(), u8::try_from(n & 255).unwrap()];
+        overlay.set(&[high, low], (n >= 3_000).then_some(b"12345678"));
+    }
+    let (copied, next) = overlay.copy_span(&[], None, 2, usize::MAX);
+    assert_eq!((copied.len(), next), (3_002, Some(vec![11, 186])));
+    let (copied, next) = overlay.copy_span(&[12, 0], None, 100, 25);
+    assert_eq!((copied.len(), next), (3, Some(vec![12, 3])));
 }

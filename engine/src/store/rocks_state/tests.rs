@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use kontiki_raft::Index;
 
 use super::*;
+use crate::machine::testing::crash_image;
 
 fn options(dir: &Path) -> StateOptions {
     StateOptions { memtable_bytes: 1 << 20, ..StateOptions::new(dir.to_path_buf(), 9) }
@@ -30,15 +31,10 @@ fn keys(state: &StateDb, start: &[u8], end: Option<&[u8]>) -> Vec<String> {
     found
 }
 
-/// What a crash at this moment would leave: the files as they are.
-fn crash_image(dir: &Path) -> tempfile::TempDir {
+/// What a crash at this moment would leave of the database.
+fn crashed(dir: &Path) -> tempfile::TempDir {
     let image = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(dir).unwrap() {
-        let file = file.unwrap();
-        if file.file_name() != "LOCK" {
-            std::fs::copy(file.path(), image.path().join(file.file_name())).unwrap();
-        }
-    }
+    crash_image(dir, image.path());
     image
 }
 
@@ -68,7 +64,7 @@ fn a_crash_leaves_what_was_flushed_and_says_how_far_that_is() {
     put(&state, &["a"], "1", &[(1, record(1))]);
     state.flush().unwrap();
     put(&state, &["a"], "2", &[(1, record(2))]);
-    let image = crash_image(dir.path());
+    let image = crashed(dir.path());
     let after = StateDb::open(&options(image.path())).unwrap();
     assert_eq!(
         (after.get(b"a").unwrap().unwrap(), after.applied(1).unwrap()),
@@ -89,7 +85,7 @@ fn memtables_that_fill_up_leave_a_prefix_of_the_batches() {
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         put(&state, &keys, &value, &[(1, record(batch)), (batch % 5 + 2, record(batch))]);
         if batch % 8 == 0 {
-            let image = crash_image(dir.path());
+            let image = crashed(dir.path());
             let after = StateDb::open(&options(image.path())).unwrap();
             let applied = after.applied(1).unwrap().applied.0;
             let found = keys_of(&after);
