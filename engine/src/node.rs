@@ -21,17 +21,18 @@ use crate::clock::Clock;
 use crate::config::{Bootstrap, Config, OnFatal};
 use crate::error::{ConfigError, Fatal, RequestError, StartError};
 use crate::machine::{MachineContext, MachineError, StateMachine, Wake};
-use crate::maintenance::Maintenance;
+use crate::maintenance::{Chore, Maintenance};
 use crate::metrics::Metrics;
 use crate::range::RangeMap;
-use crate::router::{Ask, Inbox, Router, ToWorker};
-use crate::shard::{Builder, ShardConfig};
+use crate::router::{Ask, Inbox, InboxReceiver, Router, ToWorker};
+use crate::shard::{Builder, Shard, ShardConfig};
 use crate::status::{GroupStatus, NodeStatus, PeerStatus};
 use crate::store::{
-    GroupRecord, Identity, LogStore, OpenError, OpenOptions, Opened, RocksLog, WitnessWriter,
+    GroupRecord, Identity, LogReader, LogStore, OpenError, OpenOptions, Opened, RocksLog,
+    WitnessWriter,
 };
 use crate::worker::{FlushPolicy, Worker, WorkerParts};
-use crate::writer::{LogSlot, Writer};
+use crate::writer::{Job, LogSlot, Writer};
 
 /// How long an operator's question waits for a worker before it counts as stopped.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -156,7 +157,7 @@ pub(crate) fn open<S: Machines>(
 
     let listener = bind(&config)?;
     let listen = listener.local_addr().map_err(StartError::Listen)?;
-    let mut nets = transports(&config, &opened.identity, listener)?;
+    let nets = transports(&config, &opened.identity, listener)?;
     let (inboxes, receivers): (Vec<_>, Vec<_>) = nets
         .iter()
         .map(|net| Inbox::new(config.inbox_bytes_max, net.waker()))
@@ -167,56 +168,21 @@ pub(crate) fn open<S: Machines>(
     let router = Arc::new(Router::new(inboxes, groups));
     let metrics = Arc::new(Metrics::default());
     let failure = Arc::new(Failure { on_fatal: config.on_fatal.clone(), first: OnceLock::new() });
-
-    let reader = log.reader();
-    let witness = log.witness_writer();
-    let slot = Arc::new(Mutex::new(LogSlot::new(log, config.workers, Arc::clone(&metrics))));
-    let (synced, synced_rx) = bounded(1);
-    let (chores, chores_rx) = bounded(CHORES_MAX);
-    let (writer, jobs) = Writer::new(Arc::clone(&slot), Arc::clone(&router), synced.clone());
-    let clock = Clock::new();
+    let office = Office::new(&config, log, &router, &metrics);
 
     let mut workers = Vec::new();
-    for ((number, builder), receiver) in builders.into_iter().enumerate().zip(receivers) {
-        let inbox = Arc::clone(router.inbox(number));
-        let context = machine_context(&config, &opened.identity, number, builder.groups(), &inbox)?;
+    for ((net, builder), receiver) in nets.into_iter().zip(builders).zip(receivers) {
+        let number = workers.len();
+        let inbox = router.inbox(number);
+        let context = machine_context(&config, &opened.identity, number, builder.groups(), inbox)?;
         let machine = machines.open(context).map_err(StartError::Machine)?;
         let shard = builder
-            .finish(clock.now(), |group| machine.applied(group))
+            .finish(office.clock.now(), |group| machine.applied(group))
             .map_err(StartError::Recovery)?;
-        workers.push(Worker::new(WorkerParts {
-            number,
-            node: config.node_id,
-            shard,
-            machine,
-            net: nets.remove(0),
-            clock,
-            inbox,
-            receiver,
-            router: Arc::clone(&router),
-            log: Arc::clone(&slot),
-            reader: Arc::clone(&reader),
-            writer: jobs.clone(),
-            chores: chores.clone(),
-            synced: synced.clone(),
-            metrics: Arc::clone(&metrics),
-            log_writer: config.log_writer,
-            workers: config.workers,
-            flush: flush_policy(&config),
-            first_start: fresh.then_some(config.peers.len() + 1),
-        }));
+        let first_start = fresh.then_some(config.peers.len() + 1);
+        workers.push(office.worker(&config, number, shard, machine, net, receiver, first_start));
     }
-    drop((jobs, chores, synced));
-    let maintenance = Maintenance {
-        chores: chores_rx,
-        synced: synced_rx,
-        router: Arc::clone(&router),
-        witness,
-        clock,
-    };
-    let background = machines.background();
-    let threads =
-        start(&config, &router, &failure, workers, writer, maintenance, slot, background)?;
+    let threads = start(&config, &failure, office, workers, machines.background())?;
     Ok(Node {
         identity: opened.identity,
         listen,
@@ -227,6 +193,72 @@ pub(crate) fn open<S: Machines>(
         threads: Mutex::new(Some(threads)),
         config,
     })
+}
+
+/// What the workers of a node share, and the two threads that serve them all.
+struct Office {
+    router: Arc<Router>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    log: Arc<Mutex<LogSlot>>,
+    reader: Arc<dyn LogReader>,
+    writer: Writer,
+    maintenance: Maintenance,
+    jobs: Sender<Job>,
+    chores: Sender<Chore>,
+    synced: Sender<()>,
+}
+
+impl Office {
+    fn new(config: &Config, mut log: RocksLog, router: &Arc<Router>, metrics: &Arc<Metrics>) -> Self {
+        let (reader, witness, clock) = (log.reader(), log.witness_writer(), Clock::new());
+        let log = Arc::new(Mutex::new(LogSlot::new(log, config.workers, Arc::clone(metrics))));
+        let (synced, synced_rx) = bounded(1);
+        let (chores, chores_rx) = bounded(CHORES_MAX);
+        let (writer, jobs) = Writer::new(Arc::clone(&log), Arc::clone(router), synced.clone());
+        let maintenance = Maintenance {
+            chores: chores_rx,
+            synced: synced_rx,
+            router: Arc::clone(router),
+            witness,
+            clock,
+        };
+        let (router, metrics) = (Arc::clone(router), Arc::clone(metrics));
+        Self { router, metrics, clock, log, reader, writer, maintenance, jobs, chores, synced }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything that is one worker's own")]
+    fn worker<M: StateMachine>(
+        &self,
+        config: &Config,
+        number: usize,
+        shard: Shard,
+        machine: M,
+        net: Net,
+        receiver: InboxReceiver,
+        first_start: Option<usize>,
+    ) -> Worker<M> {
+        Worker::new(WorkerParts {
+            number,
+            shard,
+            machine,
+            net,
+            receiver,
+            first_start,
+            clock: self.clock,
+            inbox: Arc::clone(self.router.inbox(number)),
+            router: Arc::clone(&self.router),
+            log: Arc::clone(&self.log),
+            reader: Arc::clone(&self.reader),
+            writer: self.jobs.clone(),
+            chores: self.chores.clone(),
+            synced: self.synced.clone(),
+            metrics: Arc::clone(&self.metrics),
+            log_writer: config.log_writer,
+            workers: config.workers,
+            flush: flush_policy(config),
+        })
+    }
 }
 
 /// Opens the store, after formatting it when there is none.
@@ -398,28 +430,29 @@ fn spawn<T: Send + 'static>(
 
 fn start<M: StateMachine>(
     config: &Config,
-    router: &Arc<Router>,
     failure: &Arc<Failure>,
+    office: Office,
     workers: Vec<Worker<M>>,
-    writer: Writer,
-    maintenance: Maintenance,
-    log: Arc<Mutex<LogSlot>>,
     background: Option<Background>,
 ) -> Result<Threads, StartError> {
+    let Office { router, log, writer, maintenance, .. } = office;
     let node = config.node_id;
     let writer =
-        spawn(format!("k{node}-log"), failure, router, move || writer.run().map_err(Fatal::Log))?;
-    let maintenance = spawn(format!("k{node}-upkeep"), failure, router, move || maintenance.run())?;
+        spawn(format!("k{node}-log"), failure, &router, move || writer.run().map_err(Fatal::Log))?;
+    let maintenance =
+        spawn(format!("k{node}-upkeep"), failure, &router, move || maintenance.run())?;
     let workers = workers
         .into_iter()
         .enumerate()
         .map(|(number, worker)| {
-            spawn(format!("k{node}-worker-{number}"), failure, router, move || worker.run())
+            spawn(format!("k{node}-worker-{number}"), failure, &router, move || worker.run())
         })
         .collect::<Result<Vec<_>, _>>()?;
     let background = background
         .map(|Background { name, run }| {
-            spawn(format!("k{node}-{name}"), failure, router, move || run().map_err(Fatal::Machine))
+            spawn(format!("k{node}-{name}"), failure, &router, move || {
+                run().map_err(Fatal::Machine)
+            })
         })
         .transpose()?;
     Ok(Threads { workers, writer, maintenance, background, log })
@@ -539,7 +572,8 @@ impl Node {
             }
         }
         drop(tx);
-        drop(rx.recv());
+        // An answer never comes: the senders are dropped when the cycle has ended.
+        rx.recv().ok();
         if self.fatal().is_some() { Err(RequestError::Stopped) } else { Ok(()) }
     }
 

@@ -30,6 +30,7 @@ const REQUESTS_MAX: usize = 64 << 10;
 const INTERNAL_MAX: usize = 4096;
 
 /// What the engine's own threads and operators tell a worker.
+#[expect(clippy::large_enum_variant, reason = "connections are handed over once in their life")]
 pub(crate) enum ToWorker {
     /// Round `seq` is durable.
     Persisted { seq: u64, number: u64, part: u16 },

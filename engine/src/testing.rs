@@ -105,7 +105,7 @@ impl Cluster {
     /// After 30 s with a leaderless group.
     pub fn wait_all_led(&self) {
         for group in self.nodes[0].groups() {
-            let _: &Engine = self.wait_leader(group);
+            assert!(self.wait_leader(group).leader(group).is_some(), "waited for just now");
         }
     }
 

@@ -49,7 +49,6 @@ impl Links for NetLinks<'_> {
 /// What a worker is made with.
 pub(crate) struct WorkerParts<M> {
     pub(crate) number: usize,
-    pub(crate) node: u64,
     pub(crate) shard: Shard,
     pub(crate) machine: M,
     pub(crate) net: Net,
@@ -251,7 +250,7 @@ impl<M: StateMachine> Worker<M> {
             self.parts.metrics.rounds.add(1);
             let placed = self.parts.log.lock().write_inline(write).map_err(Fatal::Log)?;
             self.parts.shard.persisted(placed.seq, placed.number, placed.part);
-            drop(self.parts.synced.try_send(()));
+            self.parts.synced.try_send(()).ok();
         }
         Ok(())
     }
@@ -379,26 +378,34 @@ impl<M: StateMachine> Worker<M> {
         let shard = &mut self.parts.shard;
         // Whoever asked may have gone; nobody misses the answer then.
         match ask {
-            Ask::Groups(to) => drop(to.send(shard.statuses().collect())),
-            Ask::Group(group, to) => drop(to.send(shard.status(group))),
+            Ask::Groups(to) => {
+                to.send(shard.statuses().collect()).ok();
+            }
+            Ask::Group(group, to) => {
+                to.send(shard.status(group)).ok();
+            }
             Ask::Digest(group, to) => {
                 let digest = self.parts.machine.digest(group);
-                drop(to.send(shard.applied_of(group).map(|applied| (digest, applied))));
+                to.send(shard.applied_of(group).map(|applied| (digest, applied))).ok();
             }
-            Ask::Transfer(group, node, to) => drop(to.send(shard.transfer(now, group, node))),
+            Ask::Transfer(group, node, to) => {
+                to.send(shard.transfer(now, group, node)).ok();
+            }
             Ask::HandOver(to) => {
                 let led: Vec<u64> = shard.led().collect();
                 for &group in &led {
                     // One that cannot go now is tried again with the next call.
-                    drop(shard.transfer(now, group, None));
+                    shard.transfer(now, group, None).ok();
                 }
-                drop(to.send(led.len() as u64));
+                to.send(led.len() as u64).ok();
             }
             Ask::Flush(to) => {
                 self.flushing.waiters.push(to);
                 self.flushing.wanted = true;
             }
-            Ask::Peers(to) => drop(to.send(self.connected.clone())),
+            Ask::Peers(to) => {
+                to.send(self.connected.clone()).ok();
+            }
         }
     }
 

@@ -157,7 +157,7 @@ impl Writer {
             }
             drop(slot);
             // One message waits at most: a full queue says the same.
-            drop(self.synced.try_send(()));
+            self.synced.try_send(()).ok();
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Three nodes in one process, over loopback and real RocksDB: what an embedder sees.
 #![cfg(feature = "rocks")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may unwrap as tests do")]
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! All groups of one worker, as one deterministic state machine.
 //!
-//! A round is: any number of inputs ([`Shard::submit`], [`Shard::frame`], [`Shard::persisted`], …), each of which
+//! A round is: any number of inputs ([`Shard::submit`], [`Shard::messages`], [`Shard::persisted`], …), each of which
 //! only tells the replica it concerns, then one [`Shard::end_round`], which drains every replica that was
 //! touched: seals proposals into blocks, collects what must be persisted, sends, and hands out what is committed.
 //! So the work per group is paid once per round, however many inputs the round had.
@@ -194,7 +194,7 @@ impl Shard {
     }
 
     /// Input: requests of clients. Takes the runs of this shard's groups.
-    pub fn submit(&mut self, submitted: &Arc<Submitted>, out: &mut Output) {
+    pub(crate) fn submit(&mut self, submitted: &Arc<Submitted>, out: &mut Output) {
         let shards = self.config.shards as u64;
         for (at, run) in submitted.submission.runs().iter().enumerate() {
             if run.group % shards != self.config.shard as u64 {
