@@ -1,1 +1,3 @@
+//! What the tests of the whole house share; the tests themselves are in `tests/tests`.
 
+pub mod process;
