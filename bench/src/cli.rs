@@ -13,6 +13,10 @@ use crate::error::BenchError;
 /// Requests under way at which three synced nodes on two cores are saturated; more only adds waiting.
 const REQUESTS_UNDER_WAY: u32 = 32_768;
 
+/// The fewest requests that a client has under way when the flags do not say: with thousands of groups, each of
+/// which has one client, a round is to hold more than a handful of a group's entries.
+const PIPELINE_MIN: u32 = 16;
+
 /// The fewest logical clients that are used when the flags do not say.
 const CLIENTS_MIN: u32 = 256;
 
@@ -122,7 +126,7 @@ pub(crate) struct RunArgs {
     /// Shares of writes and linearizable reads
     #[arg(long, value_name = "put=N,get=N", default_value_t = Mix { put: 1, get: 0 })]
     pub(crate) mix: Mix,
-    /// Threads of the load generator; a group belongs to one of them
+    /// Threads of the load generator; a group belongs to one of them [default: 1; with --endpoints one per client]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
     /// Not measured
@@ -325,7 +329,12 @@ impl RunArgs {
         // A client stays with its group, so that fewer clients than groups leave groups idle.
         let active = active.min(clients);
         let pace = self.pace(clients, remote)?;
-        let threads = self.threads.unwrap_or(if remote { clients.min(16) as usize } else { 1 });
+        if remote && clients > 1024 {
+            return refuse(
+                "--clients must be at most 1024 with --endpoints: each has a thread of its own",
+            );
+        }
+        let threads = if remote { clients as usize } else { self.threads.unwrap_or(1) };
         if !(1..=1024).contains(&threads) {
             return refuse("--threads must be 1 to 1024");
         }
@@ -396,7 +405,7 @@ impl RunArgs {
             }
             return Ok(Loop::Open { rate });
         }
-        let default = if remote { 64 } else { (REQUESTS_UNDER_WAY / clients).max(1) };
+        let default = if remote { 64 } else { (REQUESTS_UNDER_WAY / clients).max(PIPELINE_MIN) };
         let pipeline = self.pipeline.unwrap_or(default);
         if pipeline == 0 || u64::from(pipeline) * u64::from(clients) > 1 << 24 {
             return refuse(

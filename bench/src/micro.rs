@@ -181,8 +181,9 @@ fn pin(core: usize) {
     if let Some(cpu) = cores.nth(core) {
         let mut one = CpuSet::new();
         one.set(cpu);
-        // Where it is not allowed, the figure is that of the scheduler's choice.
-        drop(sched_setaffinity(None, &one));
+        if sched_setaffinity(None, &one).is_err() {
+            // Not allowed here: the scheduler chooses, and the figure is that of its choice.
+        }
     }
 }
 

@@ -85,15 +85,17 @@ fn print_many(report: &Report) {
 }
 
 fn print_one(report: &Report, (sync, round_trip): (f64, f64)) {
-    println!("\n2. {} for a lone client", report::duration(report.latency_us.p50));
+    let median = report.latency_us.p50;
+    println!("\n2. {} for a lone client", report::duration(median));
     println!(
         "   One client that waits for each write before it sends the next (median; p99 {}).",
         report::duration(report.latency_us.p99)
     );
     println!(
-        "   The machine itself needs {:.0} us for a synced write (three disks files at once) and {round_trip:.0} us",
-        sync
+        "   The machine itself needs {sync:.0} us for a synced write (while two other files sync) and"
     );
-    let factor = crate::measure::to_f64(report.latency_us.p50) / (sync + round_trip);
-    println!("   for a round trip on loopback: Kontiki takes {factor:.2} times their sum.");
+    let factor = crate::measure::to_f64(median) / (sync + round_trip);
+    println!(
+        "   {round_trip:.0} us for a round trip on loopback: Kontiki takes {factor:.2} times their sum."
+    );
 }

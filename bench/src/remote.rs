@@ -13,10 +13,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kontiki::range::RangeMap;
-use kontiki::status::{GroupStatus, NodeStatus};
+use kontiki::status::GroupStatus;
 use serde::Deserialize;
 
-use crate::cli::{Loop, Options};
+use crate::cli::{Durability, Loop, Options};
 use crate::clock::Clock;
 use crate::driver::ledger::LastWrite;
 use crate::driver::{Phase, Shared, Troubles};
@@ -41,7 +41,8 @@ const SETTLE_WAIT: Duration = Duration::from_secs(60);
 /// The nodes, and what is written to them.
 #[derive(Debug)]
 struct Remote<'a> {
-    options: &'a Options,
+    /// With the durability that the nodes report.
+    options: Options,
     endpoints: &'a [String],
     /// Node ids by place of the endpoint.
     nodes: Vec<u64>,
@@ -53,18 +54,46 @@ struct Remote<'a> {
     pipeline: u32,
 }
 
-/// The answer to a batch.
-#[derive(Debug, Deserialize)]
+/// The answer to a batch, whatever its status.
+#[derive(Debug, Default, Deserialize)]
 struct BatchAnswer {
+    #[serde(default)]
     applied: u64,
     #[serde(default)]
-    errors: Vec<serde_json::Value>,
+    errors: Vec<BatchError>,
 }
 
-/// The answer of a node that does not lead.
-#[derive(Debug, Default, Deserialize)]
-struct LeaderHint {
+/// Writes of a batch that failed alike.
+#[derive(Debug, Deserialize)]
+struct BatchError {
+    /// Their places in the batch.
+    at: Vec<usize>,
+    #[serde(flatten)]
+    refusal: Refusal,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Refusal {
+    outcome: Option<String>,
     leader: Option<u64>,
+}
+
+impl Refusal {
+    /// Whether it was certainly not applied, so that it may be repeated.
+    fn is_harmless(&self) -> bool {
+        self.outcome.as_deref() == Some("not_applied")
+    }
+}
+
+/// What a node says of itself, as far as it matters here.
+#[derive(Debug, Deserialize)]
+struct NodeReport {
+    node: u64,
+    #[serde(default)]
+    machine: Option<String>,
+    #[serde(default)]
+    durability: Option<String>,
 }
 
 /// What became of a request.
@@ -124,7 +153,7 @@ pub(crate) fn run(
         results.latencies.write_log(path, started + options.warmup)?;
     }
     let environment = Environment::read(Path::new("."));
-    Ok(Report::new(options, &results, environment, command))
+    Ok(Report::new(&remote.options, &results, environment, command))
 }
 
 fn sleep_until(clock: &Clock, end: Duration) {
@@ -166,10 +195,17 @@ fn groups(endpoint: &str) -> Result<Vec<GroupStatus>, BenchError> {
 }
 
 impl<'a> Remote<'a> {
-    fn connect(options: &'a Options, endpoints: &'a [String]) -> Result<Self, BenchError> {
+    fn connect(options: &Options, endpoints: &'a [String]) -> Result<Self, BenchError> {
         let mut nodes = Vec::new();
+        let mut durability = Durability::Fsync;
         for endpoint in endpoints {
-            nodes.push(fetch::<NodeStatus>(endpoint, "/v1/status")?.node);
+            let report: NodeReport = fetch(endpoint, "/v1/status")?;
+            if report.machine.as_deref().is_some_and(|machine| machine != "kv") {
+                let why = "its machine is not kv".to_owned();
+                return Err(BenchError::Protocol { endpoint: endpoint.clone(), why });
+            }
+            durability = report.durability.as_deref().map_or(durability, weaker(durability));
+            nodes.push(report.node);
         }
         let statuses = groups(&endpoints[0])?;
         let all: Vec<u64> = statuses.iter().map(|status| status.group).collect();
@@ -195,6 +231,7 @@ impl<'a> Remote<'a> {
             Loop::Closed { pipeline } => pipeline,
             Loop::Open { .. } => unreachable!("the flags allow a rate with --embedded only"),
         };
+        let options = Options { durability, ..options.clone() };
         Ok(Self { options, endpoints, nodes, active, leaders, keys, workload, pipeline })
     }
 
@@ -268,6 +305,15 @@ impl<'a> Remote<'a> {
             }
         }
         Ok(None)
+    }
+}
+
+/// The weaker of a durability and the one a node reports.
+fn weaker(durability: Durability) -> impl FnOnce(&str) -> Durability {
+    move |reported| match (reported, durability) {
+        ("none", _) | (_, Durability::None) => Durability::None,
+        ("os", _) | (_, Durability::Os) => Durability::Os,
+        _ => Durability::Fsync,
     }
 }
 
@@ -380,31 +426,39 @@ impl<'a> RemoteClient<'a> {
 
     fn put(&mut self, batch: &[(usize, Op)], body: &[u8]) {
         let start = self.shared.clock.micros();
-        let expected = batch.len() as u64;
+        let mut answered = BatchAnswer::default();
         let fate = self.until_decided(|client, nodes| match client.post("/v1/kv/batch", body) {
-            Ok(answer) if answer.status == 200 => {
-                let whole = serde_json::from_slice::<BatchAnswer>(answer.body)
-                    .is_ok_and(|a| a.applied == expected && a.errors.is_empty());
-                if whole { Fate::Done } else { Fate::Unknown }
+            Ok(answer) => {
+                answered = serde_json::from_slice(answer.body).unwrap_or_default();
+                let first = answered.errors.first().map(|error| error.refusal.clone());
+                match first {
+                    None if answer.status == 200 => Fate::Done,
+                    Some(_) if answered.applied > 0 => Fate::Done,
+                    Some(refusal) => refusal_fate(&refusal, nodes),
+                    None => refused(answer.status, answer.body, nodes),
+                }
             }
-            Ok(answer) => refusal(answer.status, answer.body, nodes),
             Err(HttpError::Connect(_)) => Fate::Repeat(None),
             Err(HttpError::Exchange(_)) => Fate::Unknown,
         });
-        let done = matches!(fate, Fate::Done);
-        for &(at, op) in batch {
+        let decided = matches!(fate, Fate::Done);
+        let mut done = 0;
+        for (place, &(at, op)) in batch.iter().enumerate() {
             let last = &mut self.last[at];
-            if done {
+            let error = answered.errors.iter().find(|error| error.at.contains(&place));
+            if decided && error.is_none() {
                 *last = LastWrite { index: u64::from(op.sequence), op, blurred: false };
+                done += 1;
+            } else if decided && error.is_some_and(|error| error.refusal.is_harmless()) {
+                self.outcome.troubles.busy += 1;
             } else {
                 last.blurred = true;
+                self.outcome.troubles.stopped += 1;
             }
         }
-        if done {
-            self.done.0 += expected;
-            self.record(start, expected);
-        } else {
-            self.outcome.troubles.stopped += expected;
+        self.done.0 += done;
+        if done > 0 {
+            self.record(start, done);
         }
     }
 
@@ -434,8 +488,11 @@ impl<'a> RemoteClient<'a> {
                 Fate::Done
             }
             Ok(answer) if answer.status == 404 => Fate::NotFound,
-            Ok(answer) => refusal(answer.status, answer.body, nodes),
-            // A read does no harm when it is done twice.
+            Ok(answer) => match refused(answer.status, answer.body, nodes) {
+                // A read does no harm when it is done twice.
+                Fate::Unknown if answer.status == 503 => Fate::Repeat(None),
+                fate => fate,
+            },
             Err(_) => Fate::Repeat(None),
         });
         (fate, value)
@@ -495,16 +552,20 @@ impl<'a> RemoteClient<'a> {
 }
 
 /// What an answer that is not a success means.
-fn refusal(status: u16, body: &[u8], nodes: &[u64]) -> Fate {
-    match status {
-        421 => {
-            let hint: LeaderHint = serde_json::from_slice(body).unwrap_or_default();
-            let leader = hint.leader.and_then(|id| nodes.iter().position(|&node| node == id));
-            Fate::Repeat(leader)
-        }
-        429 | 503 => Fate::Repeat(None),
+fn refused(status: u16, body: &[u8], nodes: &[u64]) -> Fate {
+    let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
+    match (status, refusal.outcome.as_deref()) {
+        (421, _) | (429 | 503, Some("not_applied")) => repeat(&refusal, nodes),
         _ => Fate::Unknown,
     }
+}
+
+fn refusal_fate(refusal: &Refusal, nodes: &[u64]) -> Fate {
+    if refusal.is_harmless() { repeat(refusal, nodes) } else { Fate::Unknown }
+}
+
+fn repeat(refusal: &Refusal, nodes: &[u64]) -> Fate {
+    Fate::Repeat(refusal.leader.and_then(|id| nodes.iter().position(|&node| node == id)))
 }
 
 #[cfg(test)]
@@ -525,9 +586,28 @@ mod tests {
             Fate::Repeat(at) => Some(at),
             _ => None,
         };
-        assert_eq!(at(refusal(421, br#"{"leader":7}"#, &[5, 7])), Some(Some(1)));
-        assert_eq!(at(refusal(421, br#"{"leader":null}"#, &[5, 7])), Some(None));
-        assert_eq!(at(refusal(503, b"", &[5, 7])), Some(None));
-        assert_eq!(at(refusal(500, b"", &[5, 7])), None);
+        let nodes = [5, 7];
+        let leader = br#"{"error":"","outcome":"not_applied","leader":7}"#;
+        assert_eq!(at(refused(421, leader, &nodes)), Some(Some(1)));
+        assert_eq!(at(refused(421, br#"{"leader":null}"#, &nodes)), Some(None));
+        assert_eq!(at(refused(503, br#"{"outcome":"not_applied"}"#, &nodes)), Some(None));
+        assert_eq!(at(refused(503, br#"{"outcome":"unknown"}"#, &nodes)), None);
+        assert_eq!(at(refused(500, b"", &nodes)), None);
+    }
+
+    #[test]
+    fn an_answer_to_a_batch_tells_which_failed_and_how() {
+        let text = r#"{"applied":1,"errors":[{"at":[0,2],"error":"x","outcome":"unknown"}]}"#;
+        let answer: BatchAnswer = serde_json::from_str(text).unwrap();
+        assert_eq!((answer.applied, &answer.errors[0].at), (1, &vec![0, 2]));
+        assert!(!answer.errors[0].refusal.is_harmless());
+    }
+
+    #[test]
+    fn a_report_says_the_weakest_durability() {
+        assert_eq!(weaker(Durability::Fsync)("fsync"), Durability::Fsync);
+        assert_eq!(weaker(Durability::Fsync)("os"), Durability::Os);
+        assert_eq!(weaker(Durability::Os)("none"), Durability::None);
+        assert_eq!(weaker(Durability::None)("fsync"), Durability::None);
     }
 }

@@ -136,7 +136,10 @@ impl Report {
             cpu_us_per_op: own(window.process.cpu_micros),
             disk_bytes_per_op: window.process.disk_bytes.and_then(own),
             log_bytes_per_payload_byte: per_payload_byte,
-            syncs_per_s: window.counter("syncs").map(|n| window.per_second(n)),
+            syncs_per_s: window.counter("syncs").map(|n| {
+                // The engine counts the writes of its log; without durability none of them is synced.
+                if options.durability == Durability::Fsync { window.per_second(n) } else { 0.0 }
+            }),
             messages_per_op: window.counter("messages_out").map(|n| window.per_request(n)),
             allocations_per_op: own(window.process.allocations),
             errors: results.troubles.errors(),
@@ -302,7 +305,7 @@ pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

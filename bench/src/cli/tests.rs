@@ -28,7 +28,7 @@ fn without_flags_three_nodes_write_to_48_groups_in_memory_synced() {
 #[test]
 fn all_active_groups_have_a_client() {
     let o = options("--groups 4096 --value-size 128").unwrap();
-    assert_eq!((o.active_groups, o.clients, o.pace), (4096, 4096, Loop::Closed { pipeline: 8 }));
+    assert_eq!((o.active_groups, o.clients, o.pace), (4096, 4096, Loop::Closed { pipeline: 16 }));
     let o = options("--groups 4096 --active-groups 48").unwrap();
     assert_eq!((o.groups, o.active_groups, o.clients), (4096, 48, 288));
 }

@@ -20,6 +20,10 @@ const UNDER_WAY_MAX: u64 = 1 << 18;
 /// The most requests that are issued in one turn, so that answers do not wait.
 const ISSUED_PER_TURN_MAX: u64 = 1 << 14;
 
+/// The shortest sleep between two turns: at a high rate, waking for each request would cost the nodes more
+/// processor time than the requests do. It is a part of the latencies, as everything after the due time is.
+const TURN_MICROS_MIN: u64 = 100;
+
 /// Numbers stand for requests.
 #[derive(Debug)]
 struct Numbers {
@@ -93,7 +97,8 @@ impl Open<'_> {
         if self.requests.under_way() >= UNDER_WAY_MAX {
             return u64::MAX;
         }
-        self.origin + self.table.due_micros(self.next)
+        let due = self.origin + self.table.due_micros(self.next);
+        due.max(self.requests.now() + TURN_MICROS_MIN)
     }
 
     fn on_completion(&mut self, completion: Completion, now: u64) {
