@@ -164,18 +164,18 @@
 //! | type | the question it answers |
 //! |---|---|
 //! | [`error::SubmitError`] | why a request was refused at the door; nothing of it was queued |
-//! | [`error::RequestError`] | why it was not served later; its [`outcome`](error::RequestError::outcome) says whether it may be applied |
+//! | [`error::RequestError`] | why it was not served later; it has an [outcome](error::Outcome): may it be applied? |
 //! | [`error::StartError`], [`store::OpenError`] | why a node does not start |
 //! | [`error::Fatal`] | what ended a running engine; by default it ends the process, see [`OnFatal`] |
 //!
 //! # Where things are
 //!
-//! From the outside in: [`config`] has every tunable with its range; [`engine`], [`kvstore`], [`submission`](Submission)
-//! and [`ticket`](Ticket) are what callers hold; a router has the queues into the shards. [`shard`] decides
-//! for all groups of one worker and does nothing else: no thread, clock, socket or database can be named there. The
-//! worker around it polls, sends, applies and answers; the writer turns the rounds of all shards into one batch. [`log`]
-//! knows where each block lies, [`store`] keeps the batches, [`machine`] and [`kv`] are what entries are applied to,
-//! [`keys`] and [`range`] lay out and divide the keys. `ARCHITECTURE.md` follows one write through all of them.
+//! From the outside in: [`config`] has every tunable with its range; [`Engine`], [`Store`], [`Submission`] and
+//! [`Ticket`] are what callers hold; a router has the queues into the shards. [`shard`] decides for all groups of
+//! one worker and does nothing else: no thread, clock, socket or database can be named there. The worker around it
+//! polls, sends, applies and answers; the writer turns the rounds of all shards into one batch. [`log`] knows where
+//! each block lies, [`store`] keeps the batches, [`machine`] and [`kv`] are what entries are applied to, [`keys`] and
+//! [`range`] lay out and divide the keys. `ARCHITECTURE.md` follows one write through all of them.
 //!
 //! # What always holds
 //!

@@ -210,7 +210,12 @@ struct Office {
 }
 
 impl Office {
-    fn new(config: &Config, mut log: RocksLog, router: &Arc<Router>, metrics: &Arc<Metrics>) -> Self {
+    fn new(
+        config: &Config,
+        mut log: RocksLog,
+        router: &Arc<Router>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         let (reader, witness, clock) = (log.reader(), log.witness_writer(), Clock::new());
         let log = Arc::new(Mutex::new(LogSlot::new(log, config.workers, Arc::clone(metrics))));
         let (synced, synced_rx) = bounded(1);

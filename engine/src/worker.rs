@@ -392,7 +392,7 @@ impl<M: StateMachine> Worker<M> {
                 to.send(shard.transfer(now, group, node)).ok();
             }
             Ask::HandOver(to) => {
-                let led: Vec<u64> = shard.led().collect();
+                let led: Vec<u64> = shard.led_with_others().collect();
                 for &group in &led {
                     // One that cannot go now is tried again with the next call.
                     shard.transfer(now, group, None).ok();

@@ -408,6 +408,12 @@ impl Shard {
         self.replicas.iter().filter(|r| r.raft.is_leader()).map(|r| r.group)
     }
 
+    /// The groups led here that have another member to lead them.
+    pub fn led_with_others(&self) -> impl Iterator<Item = u64> {
+        let led = self.replicas.iter().filter(|r| r.raft.is_leader() && r.members.len() > 1);
+        led.map(|r| r.group)
+    }
+
     /// Answers every request with `Stopped`: the engine stops.
     pub fn stop(&mut self, out: &mut Output) {
         for replica in &mut self.replicas {

@@ -40,14 +40,16 @@ impl Shard {
             MemberStatus {
                 replica: member.replica.get(),
                 node: member.node,
-                progress: progress.map(|p| ProgressStatus {
-                    state: if own { "self" } else { state_name(p.state) }.to_owned(),
-                    matched: p.matched.0,
-                    next: p.next.0,
-                    inflight_bytes: p.inflight_bytes,
-                    lag: status.last.index.0.saturating_sub(p.matched.0),
-                    active: p.recent_active,
-                }),
+                progress: if own { own_progress(&status) } else { None }.or(progress.map(|p| {
+                    ProgressStatus {
+                        state: state_name(p.state).to_owned(),
+                        matched: p.matched.0,
+                        next: p.next.0,
+                        inflight_bytes: p.inflight_bytes,
+                        lag: status.last.index.0.saturating_sub(p.matched.0),
+                        active: p.recent_active,
+                    }
+                })),
             }
         });
         GroupStatus {
@@ -67,6 +69,18 @@ impl Shard {
             members: members.collect(),
         }
     }
+}
+
+/// A leader's own line among its members: it lacks what its disk has not yet taken.
+fn own_progress(status: &kontiki_raft::Status) -> Option<ProgressStatus> {
+    (status.role == Role::Leader).then(|| ProgressStatus {
+        state: "self".to_owned(),
+        matched: status.persisted.0,
+        next: status.last.index.0 + 1,
+        inflight_bytes: 0,
+        lag: status.last.index.0 - status.persisted.0,
+        active: true,
+    })
 }
 
 const fn role_name(role: Role) -> &'static str {
