@@ -3,8 +3,8 @@
 //!
 //! There are two levels. [`Store`] is a key-value store whose keys are split into ranges, one group each.
 //! [`Engine`] is what it is built on: groups that replicate commands to a [`StateMachine`](machine::StateMachine) of
-//! yours. Both are cheap
-//! handles on the same node; clone them freely, call them from any thread, no async runtime is needed.
+//! yours. Both are cheap handles on the same node; clone them freely, call them from any thread, no async runtime is
+//! needed.
 //!
 //! # Level one: keys and values
 //!
@@ -37,9 +37,10 @@
 //!
 //! # Level two: your own state machine
 //!
-//! A [`StateMachine`](machine::StateMachine) gets the committed blocks of all groups of one shard, in order, on one thread. It says how far
-//! it is *durably* applied when it is opened, and how to make the rest durable: until a flush has succeeded, the log
-//! keeps the entries and gives them again after a restart. This one adds up the bytes that each group was sent:
+//! A [`StateMachine`](machine::StateMachine) gets the committed blocks of all groups of one shard, in order, on one
+//! thread. It says how far it is *durably* applied when it is opened, and how to make the rest durable: until a flush
+//! has succeeded, the log keeps the entries and gives them again after a restart. This one adds up the bytes that each
+//! group was sent:
 //!
 #![cfg_attr(feature = "rocks", doc = "```")]
 #![cfg_attr(not(feature = "rocks"), doc = "```text")]
