@@ -222,6 +222,9 @@ mod worker;
 #[cfg(feature = "rocks")]
 mod writer;
 
+pub use kontiki_net::{Block, Entries};
+pub use kontiki_raft::Index;
+
 pub use config::{Bootstrap, Config, Durability, LogWriter, OnFatal};
 #[cfg(feature = "rocks")]
 pub use engine::Engine;

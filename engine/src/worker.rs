@@ -218,17 +218,6 @@ impl<M: StateMachine> Worker<M> {
         self.parts.shard.set_may_apply(self.parts.machine.may_apply());
     }
 
-    fn take_requests(&mut self) -> bool {
-        let mut any = false;
-        for _ in 0..REQUESTS_PER_TURN {
-            let Ok(submitted) = self.parts.receiver.requests.try_recv() else { break };
-            self.parts.inbox.taken(&submitted);
-            self.parts.shard.submit(&submitted, &mut self.out);
-            any = true;
-        }
-        any
-    }
-
     /// Ends the round: decide, send, persist, apply, answer.
     fn finish_round(&mut self, more: bool) -> Result<(), Fatal> {
         let WorkerParts { net, shard, .. } = &mut self.parts;
@@ -326,36 +315,6 @@ impl<M: StateMachine> Worker<M> {
         Ok(())
     }
 
-    /// Answers, publishes leaders, counts.
-    fn report(&mut self) {
-        for (group, leader) in self.out.leaders.drain(..) {
-            self.parts.router.set_leader(group, leader);
-        }
-        deliver(&mut self.out.completions);
-        let counts = std::mem::take(&mut self.out.counts);
-        let metrics = &self.parts.metrics;
-        metrics.blocks_sealed.add(counts.blocks_sealed);
-        metrics.entries_proposed.add(counts.entries_proposed);
-        metrics.payload_bytes.add(counts.payload_bytes);
-        metrics.blocks_received.add(counts.blocks_received);
-        metrics.reads.add(counts.reads);
-        metrics.requests_refused.add(counts.refused);
-        metrics.elections.add(counts.elections);
-        metrics.compactions.add(counts.compactions);
-        metrics.messages_in.add(counts.messages_in);
-        metrics.messages_out.add(counts.messages_out);
-        let net = self.parts.net.stats();
-        metrics.frames_in.set(net.frames_in);
-        metrics.frames_out.set(net.frames_out);
-        metrics.net_bytes_in.set(net.bytes_in);
-        metrics.net_bytes_out.set(net.bytes_out);
-        metrics.net_reads.set(net.reads);
-        metrics.net_writes.set(net.writes);
-        metrics.log_retained_bytes.set(self.parts.shard.retained_bytes());
-        metrics.cache_bytes.set(self.parts.shard.cached_bytes() as u64);
-        metrics.inbox_bytes.set(self.parts.inbox.bytes() as u64);
-    }
-
     fn maybe_flush(&mut self, now: Time) -> Result<(), Fatal> {
         let flushing = &mut self.flushing;
         let late = now.0.saturating_sub(flushing.last_us) >= self.parts.flush.interval_us;
@@ -410,11 +369,8 @@ impl<M: StateMachine> Worker<M> {
     }
 
     /// Stops: answers everything, writes what is under way, makes the state durable and compacts behind it.
-    fn finish(mut self) -> Result<(), Fatal> {
-        self.parts.inbox.close();
-        while self.take_requests() {}
-        self.parts.shard.stop(&mut self.out);
-        self.report();
+    fn finish(&mut self) -> Result<(), Fatal> {
+        self.abandon();
         while self.with_writer > 0 || self.flushing.running {
             let Ok(message) = self.parts.receiver.internal.recv() else {
                 return Err(Fatal::Log(StoreError::Poisoned));
@@ -440,6 +396,64 @@ impl<M: StateMachine> Worker<M> {
         self.out.committed.clear();
         self.report();
         Ok(())
+    }
+}
+
+impl<M> Worker<M> {
+    fn take_requests(&mut self) -> bool {
+        let mut any = false;
+        for _ in 0..REQUESTS_PER_TURN {
+            let Ok(submitted) = self.parts.receiver.requests.try_recv() else { break };
+            self.parts.inbox.taken(&submitted);
+            self.parts.shard.submit(&submitted, &mut self.out);
+            any = true;
+        }
+        any
+    }
+
+    /// Answers, publishes leaders, counts.
+    fn report(&mut self) {
+        for (group, leader) in self.out.leaders.drain(..) {
+            self.parts.router.set_leader(group, leader);
+        }
+        deliver(&mut self.out.completions);
+        let counts = std::mem::take(&mut self.out.counts);
+        let metrics = &self.parts.metrics;
+        metrics.blocks_sealed.add(counts.blocks_sealed);
+        metrics.entries_proposed.add(counts.entries_proposed);
+        metrics.payload_bytes.add(counts.payload_bytes);
+        metrics.blocks_received.add(counts.blocks_received);
+        metrics.reads.add(counts.reads);
+        metrics.requests_refused.add(counts.refused);
+        metrics.elections.add(counts.elections);
+        metrics.compactions.add(counts.compactions);
+        metrics.messages_in.add(counts.messages_in);
+        metrics.messages_out.add(counts.messages_out);
+        let net = self.parts.net.stats();
+        metrics.frames_in.set(net.frames_in);
+        metrics.frames_out.set(net.frames_out);
+        metrics.net_bytes_in.set(net.bytes_in);
+        metrics.net_bytes_out.set(net.bytes_out);
+        metrics.net_reads.set(net.reads);
+        metrics.net_writes.set(net.writes);
+        metrics.log_retained_bytes.set(self.parts.shard.retained_bytes());
+        metrics.cache_bytes.set(self.parts.shard.cached_bytes() as u64);
+        metrics.inbox_bytes.set(self.parts.inbox.bytes() as u64);
+    }
+
+    /// Answers whatever waits here with `Stopped`; takes nothing more.
+    fn abandon(&mut self) {
+        self.parts.inbox.close();
+        while self.take_requests() {}
+        self.parts.shard.stop(&mut self.out);
+        self.report();
+    }
+}
+
+impl<M> Drop for Worker<M> {
+    /// However a worker ends, a broken assertion included, nobody is left waiting for it.
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 

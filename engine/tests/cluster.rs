@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kontiki::error::RequestError;
-use kontiki::machine::NullMachine;
+use kontiki::machine::{Answers, FlushJob, MachineError, NullMachine, StateMachine};
 use kontiki::testing::{Cluster, Plan, wait_until};
-use kontiki::{CompletionQueue, Engine, Submission};
+use kontiki::{CompletionQueue, Engine, OnFatal, Submission};
+use kontiki_net::Block;
+use kontiki_raft::Index;
 
 fn cluster(dir: &std::path::Path, groups: usize) -> Cluster {
     let cluster = Cluster::open(Plan::new(dir, 3, groups).unwrap(), NullMachine::open).unwrap();
@@ -179,4 +181,83 @@ fn a_future_is_polled_by_any_executor() {
     };
     assert!(applied.index.0 > 0);
     cluster.shutdown().unwrap();
+}
+
+#[test]
+fn two_workers_share_a_store_and_hand_connections_over() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let mut plan = Plan::new(dir.path(), 3, 10).unwrap();
+        plan.configs.iter_mut().for_each(|config| config.workers = 2);
+        let cluster = Cluster::open(plan, NullMachine::open).unwrap();
+        cluster.wait_all_led();
+        // One submission for groups of both workers.
+        let queue = CompletionQueue::new();
+        for node in &cluster.nodes {
+            let mut submission = Submission::default();
+            let led = (1..=10).filter(|&g| cluster.wait_leader(g).node_id() == node.node_id());
+            led.for_each(|group| submission.push(group, group, b"both").unwrap());
+            node.submit(submission, &queue).unwrap();
+        }
+        let mut tags = Vec::new();
+        while tags.len() < 10 {
+            let mut answers = Vec::new();
+            assert!(queue.drain(&mut answers, Some(Duration::from_secs(30))) > 0);
+            assert!(answers.iter().all(|a| a.result().is_ok()), "{answers:?}");
+            tags.extend(answers.iter().flat_map(|a| a.tags().to_vec()));
+        }
+        for group in 1..=10 {
+            wait_until("equal state", || equal_everywhere(&cluster.nodes, group).then_some(()))
+                .unwrap();
+        }
+        cluster.shutdown().unwrap();
+    }
+}
+
+/// A machine whose state can never be made durable.
+struct Failing(NullMachine);
+
+impl StateMachine for Failing {
+    fn applied(&self, group: u64) -> Index {
+        self.0.applied(group)
+    }
+
+    fn apply(&mut self, block: &Block<'_>, answers: &mut Answers) {
+        self.0.apply(block, answers);
+    }
+
+    fn skip(&mut self, group: u64, index: Index) {
+        self.0.skip(group, index);
+    }
+
+    fn flush(&mut self) -> Result<FlushJob, MachineError> {
+        Ok(Box::new(|| Err(std::io::Error::other("no space left").into())))
+    }
+
+    fn digest(&self, group: u64) -> u64 {
+        self.0.digest(group)
+    }
+}
+
+#[test]
+fn a_failed_flush_ends_the_engine_and_every_ticket() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut plan = Plan::new(dir.path(), 1, 2).unwrap();
+    let (said, hears) = std::sync::mpsc::channel();
+    plan.configs[0].on_fatal = OnFatal::Call(Arc::new(move |fatal| {
+        said.send(fatal.to_string()).ok();
+    }));
+    let cluster = Cluster::open(plan, |context| NullMachine::open(context).map(Failing)).unwrap();
+    let engine = cluster.wait_leader(1).clone();
+    engine.propose(1, b"x").unwrap().wait().unwrap();
+    assert_eq!(engine.flush(), Err(RequestError::Stopped));
+    let why = hears.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert!(why.contains("no space left"), "{why}");
+    wait_until("the door to close", || match engine.propose(1, b"late") {
+        Ok(ticket) => ticket.wait().err().map(drop),
+        Err(_) => Some(()),
+    })
+    .unwrap();
+    assert!(engine.fatal().is_some());
+    assert!(cluster.shutdown().is_err());
 }
