@@ -1,6 +1,7 @@
 //! Records that are not what they should be, in a database that is otherwise whole: typed errors, no panic.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
+#![allow(clippy::big_endian_bytes, reason = "the keys of the log sort by number")]
 
 mod store_common;
 

@@ -14,7 +14,7 @@
 //! Deliberately absent: recycled log files and compressed ones. Both are switched off; their records are bad here.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use zerocopy::FromBytes as _;
@@ -29,6 +29,8 @@ const PHYSICAL_HEADER_BYTES: usize = 7;
 const CHUNK_BYTES: usize = 32 * BLOCK_BYTES;
 /// The longest head of a logical record that can hold a batch header.
 const HEAD_BYTES_MAX: usize = 64 + 72 + 4 * (u16::MAX as usize);
+/// How often a scan starts anew when a file vanishes under its hands.
+const ATTEMPTS: usize = 5;
 const TAG_PUT_IN_FAMILY: u8 = 5;
 
 /// A place in a log file behind which RocksDB would lose everything.
@@ -152,6 +154,17 @@ impl WalScan {
 /// # Errors
 /// Only when a file cannot be read; bad contents are what the scan reports.
 pub fn scan(dir: &Path, store_id: Option<u128>) -> Result<WalScan, OpenError> {
+    for _ in 1..ATTEMPTS {
+        match try_scan(dir, store_id) {
+            // A running store may delete a file between our listing it and our opening it.
+            Err(OpenError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {}
+            result => return result,
+        }
+    }
+    try_scan(dir, store_id)
+}
+
+fn try_scan(dir: &Path, store_id: Option<u128>) -> Result<WalScan, OpenError> {
     let files = log_files(dir)?;
     let mut reader = Reader::new(WalScan { store_id, ..WalScan::default() });
     for file in &files {
