@@ -124,7 +124,7 @@ mod log;
 mod membership;
 mod message;
 mod progress;
-mod quorum;
+pub mod quorum;
 mod raft;
 mod reads;
 mod rng;

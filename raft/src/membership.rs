@@ -10,6 +10,7 @@
 use core::fmt;
 
 use crate::error::MembershipError;
+use crate::quorum;
 use crate::types::ReplicaId;
 
 /// How many voters a group may have.
@@ -72,7 +73,7 @@ impl Membership {
     #[must_use]
     #[inline]
     pub fn quorum(&self) -> usize {
-        self.voters().len() / 2 + 1
+        quorum::majority(self.voters().len())
     }
 
     /// Where a voter stands in [`Membership::voters`].
