@@ -1,3 +1,4 @@
 //! What the tests of the whole house share; the tests themselves are in `tests/tests`.
 
 pub mod process;
+pub mod script;
