@@ -56,12 +56,12 @@ pub struct Config {
     pub cache_bytes_max: usize,
     /// Bytes that may wait to be written to one peer. Default 16 MiB.
     pub peer_queue_bytes_max: usize,
-    /// Retained log bytes at which a flush cycle starts. Default 128 MiB: below the memtable, so that most rounds
+    /// Retained log bytes at which a flush cycle starts. Default 64 MiB: below the memtable, so that most rounds
     /// are dead before RocksDB would write them a second time.
     pub log_retain_bytes: u64,
     /// The longest time between two flush cycles of a store that is being written. Default 30 s.
     pub flush_interval: Duration,
-    /// The log database's memtable. Default 256 MiB.
+    /// The log database's memtable. Default 128 MiB.
     pub log_memtable_bytes: usize,
     /// The seed of everything random (election timeouts, back-off).
     pub seed: u64,
@@ -96,7 +96,8 @@ pub enum LogWriter {
     /// In the worker when nothing could overlap with it (a lone small round), else on the writer's thread.
     #[default]
     Adaptive,
-    /// Always in the worker: no thread hop, nothing overlaps.
+    /// In the worker whenever its order allows: no thread hop, nothing overlaps. With several workers, and while
+    /// a round is with the writer's thread, that thread writes.
     Inline,
     /// Always on the writer's thread.
     Thread,
@@ -148,9 +149,9 @@ impl Config {
             inbox_bytes_max: 64 << 20,
             cache_bytes_max: 64 << 20,
             peer_queue_bytes_max: 16 << 20,
-            log_retain_bytes: 128 << 20,
+            log_retain_bytes: 64 << 20,
             flush_interval: Duration::from_secs(30),
-            log_memtable_bytes: 256 << 20,
+            log_memtable_bytes: 128 << 20,
             seed: node_id,
             on_fatal: OnFatal::Abort,
         }

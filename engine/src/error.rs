@@ -138,6 +138,11 @@ pub enum Fatal {
     Machine(MachineError),
     /// The event loop's own system calls failed.
     Net(std::io::Error),
+    /// A thread that others depend on is no longer there.
+    Gone {
+        /// What it was.
+        thread: &'static str,
+    },
     /// A thread panicked: an assertion of ours did not hold.
     Panicked {
         /// The thread's name.
@@ -155,6 +160,7 @@ impl fmt::Display for Fatal {
             Self::LogBlock(e) => write!(f, "a block read back from the log is damaged: {e}"),
             Self::Machine(e) => write!(f, "the state machine failed: {e}"),
             Self::Net(e) => write!(f, "the event loop failed: {e}"),
+            Self::Gone { thread } => write!(f, "the {thread} thread is gone"),
             Self::Panicked { thread } => write!(f, "thread {thread} panicked"),
         }
     }

@@ -69,11 +69,8 @@ impl Maintenance {
     fn flush(&self, chore: Chore) -> Result<(), Fatal> {
         let Chore { shard, marks, job } = chore;
         let result = job();
-        let failed = result.as_ref().err().map(ToString::to_string);
-        self.router.inbox(shard).tell(ToWorker::Flushed { marks, result });
-        match failed {
-            None => Ok(()),
-            Some(what) => Err(Fatal::Machine(crate::machine::MachineError::Database(what))),
-        }
+        result.map_err(Fatal::Machine)?;
+        self.router.inbox(shard).tell(ToWorker::Flushed { marks });
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Counters of one store: plain atomics, written by the threads that do the work, read by anyone.
 //!
-//! All count since the store was opened. A counter is written by one thread and so never contended; readers
-//! see each figure whole, but not all figures of one moment.
+//! All count since the store was opened. They are written once per round, so that nobody contends for
+//! them; readers see each figure whole, but not all figures of one moment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +18,11 @@ impl Counter {
     /// Sets the value, for figures that are counted elsewhere or that go up and down.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// Moves the value by the difference between two readings, for figures that several threads share.
+    pub fn moved(&self, before: u64, now: u64) {
+        self.0.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
     }
 
     /// The value now.
@@ -66,7 +71,8 @@ metrics! {
     net_bytes_out: "counter", "Bytes written to peers.";
     net_reads: "counter", "Read calls on peer sockets.";
     net_writes: "counter", "Write calls on peer sockets.";
-    frames_refused: "counter", "Connections closed for bytes that could not be understood.";
+    connections_refused: "counter", "Connections that could not be made or were refused in their handshake.";
+    disconnects: "counter", "Connections to peers that ended, for whatever reason.";
     log_loads: "counter", "Rounds read back from the log because they were no longer in memory.";
     cache_bytes: "gauge", "Bytes of recent rounds kept in memory.";
     flush_cycles: "counter", "Flush cycles of the state machine.";

@@ -81,7 +81,7 @@ impl Failure {
         router.stop();
         for inbox in router.inboxes() {
             inbox.close();
-            inbox.tell(ToWorker::Stop);
+            inbox.tell(ToWorker::Stop { clean: false });
         }
     }
 }
@@ -179,6 +179,7 @@ pub(crate) fn open<S: Machines>(
         let shard = builder
             .finish(office.clock.now(), |group| machine.applied(group))
             .map_err(StartError::Recovery)?;
+        office.log.lock().retain(number, shard.retention());
         let first_start = fresh.then_some(config.peers.len() + 1);
         workers.push(office.worker(&config, number, shard, machine, net, receiver, first_start));
     }
@@ -529,11 +530,13 @@ impl Node {
 
     pub(crate) fn status(&self) -> Result<NodeStatus, RequestError> {
         // A peer counts as connected when every worker reaches it.
-        let connected = self.ask_all(Ask::Peers)?;
+        let states = self.ask_all(Ask::Peers)?;
+        let links = |node| states.iter().flatten().filter(move |peer| peer.node == node);
         let peers = self.config.peers.iter().map(|&(node, address)| PeerStatus {
             node,
             address: address.to_string(),
-            connected: connected.iter().all(|peers| peers.contains(&node)),
+            connected: links(node).all(|peer| peer.connected),
+            reason: links(node).filter(|p| !p.connected).find_map(|p| p.reason.clone()),
         });
         Ok(NodeStatus {
             cluster: format!("{:x}", self.identity.cluster_id),
@@ -586,7 +589,7 @@ impl Node {
         let Some(threads) = self.threads.lock().take() else { return Ok(()) };
         self.router.stop();
         for inbox in self.router.inboxes() {
-            inbox.tell(ToWorker::Stop);
+            inbox.tell(ToWorker::Stop { clean: true });
         }
         let mut clean = true;
         for worker in threads.workers {

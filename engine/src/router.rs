@@ -15,7 +15,6 @@ use kontiki_net::{Handoff, Waker};
 use parking_lot::RwLock;
 
 use crate::error::{RequestError, SubmitError};
-use crate::machine::MachineError;
 use crate::shard::AppliedMarks;
 use crate::status::GroupStatus;
 use crate::submission::{RunPart, Submitted};
@@ -34,14 +33,14 @@ const INTERNAL_MAX: usize = 4096;
 pub(crate) enum ToWorker {
     /// Round `seq` is durable.
     Persisted { seq: u64, number: u64, part: u16 },
-    /// A flush cycle has ended.
-    Flushed { marks: AppliedMarks, result: Result<(), MachineError> },
+    /// Everything applied up to these marks is durable.
+    Flushed { marks: AppliedMarks },
     /// A connection that came in elsewhere and is for this worker.
     Adopt(Handoff),
     /// An operator asks.
     Ask(Ask),
-    /// Stop: answer everything, flush, end.
-    Stop,
+    /// Stop: answer everything and end; when `clean`, also flush and write what is under way.
+    Stop { clean: bool },
 }
 
 /// A call of an operator, with the way back.
@@ -54,8 +53,17 @@ pub(crate) enum Ask {
     HandOver(Sender<u64>),
     /// Flush; answered when the cycle has ended.
     Flush(Sender<()>),
-    /// Connected peers.
-    Peers(Sender<Vec<u64>>),
+    /// The peers' connections.
+    Peers(Sender<Vec<PeerState>>),
+}
+
+/// One worker's connection to a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PeerState {
+    pub(crate) node: u64,
+    pub(crate) connected: bool,
+    /// Why there was no connection when it was last lost or refused.
+    pub(crate) reason: Option<String>,
 }
 
 /// One shard's door.
@@ -179,7 +187,10 @@ impl Router {
             match inbox.submit(&submitted) {
                 Ok(()) => taken = true,
                 Err(error) if !taken && mask.count_ones() == 1 => return Err((error, submitted)),
-                Err(error) => refuse(&submitted, shard as u64, shards, error),
+                Err(SubmitError::Stopped) => {
+                    refuse(&submitted, shard as u64, shards, RequestError::Stopped);
+                }
+                Err(_) => refuse(&submitted, shard as u64, shards, RequestError::Busy),
             }
         }
         Ok(())
@@ -237,11 +248,7 @@ impl Router {
 }
 
 /// Answers the runs that one shard would have served.
-fn refuse(submitted: &Arc<Submitted>, shard: u64, shards: u64, error: SubmitError) {
-    let error = match error {
-        SubmitError::Stopped => RequestError::Stopped,
-        SubmitError::Busy | SubmitError::Full | SubmitError::TooLarge { .. } => RequestError::Busy,
-    };
+fn refuse(submitted: &Arc<Submitted>, shard: u64, shards: u64, error: RequestError) {
     let runs = submitted.submission.runs().iter().enumerate();
     let mut completions: Vec<Completion> = runs
         .filter(|(_, run)| run.group % shards == shard)

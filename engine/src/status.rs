@@ -95,6 +95,8 @@ pub struct PeerStatus {
     pub node: u64,
     /// Its address.
     pub address: String,
-    /// Whether a connection to it is up.
+    /// Whether a connection to it is up, for every worker.
     pub connected: bool,
+    /// Why the last connection to it ended or was refused, while none is up.
+    pub reason: Option<String>,
 }

@@ -166,6 +166,8 @@ impl CompletionQueue {
     /// at all.
     pub fn drain(&self, into: &mut Vec<Completion>, wait: Option<Duration>) -> usize {
         let mut items = self.items.lock();
+        // Before anything is taken: a signal that comes later is for what comes later.
+        self.clear_event();
         if items.is_empty() {
             match wait {
                 None => self.ready.wait_while(&mut items, |items| items.is_empty()),
@@ -181,8 +183,6 @@ impl CompletionQueue {
         } else {
             into.append(&mut items);
         }
-        drop(items);
-        self.clear_event();
         count
     }
 

@@ -22,9 +22,9 @@ use crate::error::Fatal;
 use crate::machine::{Answers, StateMachine};
 use crate::maintenance::Chore;
 use crate::metrics::Metrics;
-use crate::router::{Ask, Inbox, InboxReceiver, Router, ToWorker};
+use crate::router::{Ask, Inbox, InboxReceiver, PeerState, Router, ToWorker};
 use crate::shard::{Links, Output, RoundWrite, Shard};
-use crate::store::{LogReader, StoreError};
+use crate::store::LogReader;
 use crate::ticket::deliver;
 use crate::writer::{Job, LogSlot};
 
@@ -33,6 +33,15 @@ const REQUESTS_PER_TURN: usize = 4096;
 
 /// Bytes of frames taken in one turn: bounds a round.
 const FRAME_BYTES_PER_TURN: usize = 16 << 20;
+
+/// Payload bytes of requests that wait for a block, beyond which the inbox keeps what comes.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of rounds on their way to the disk, beyond which peers are not read from.
+const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+
+/// How long to wait for the disk, then, before looking around again.
+const DISK_WAIT: Duration = Duration::from_millis(10);
 
 /// A round of at most so many bytes may be written by the worker itself.
 const INLINE_BYTES_MAX: usize = 4 << 10;
@@ -84,8 +93,10 @@ struct Flushing {
     running: bool,
     bytes_since: u64,
     last_us: u64,
-    waiters: Vec<Sender<()>>,
-    wanted: bool,
+    /// Who waits for the end of the cycle that runs.
+    running_for: Vec<Sender<()>>,
+    /// Who asked since it began, and so waits for the next one.
+    wanted_by: Vec<Sender<()>>,
 }
 
 /// See the module.
@@ -96,8 +107,23 @@ pub(crate) struct Worker<M> {
     flushing: Flushing,
     /// Rounds with the writer's thread.
     with_writer: usize,
-    connected: Vec<u64>,
-    stopping: bool,
+    peers: Vec<PeerState>,
+    stopping: Option<Stopping>,
+    /// What was last published of the figures that this worker shares with others.
+    published: Published,
+}
+
+/// See [`Worker::report`]: in its order.
+#[derive(Default)]
+struct Published([u64; 9]);
+
+/// How the worker ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    /// With everything durable.
+    Clean,
+    /// At once: something has failed, and what is under way may never be reported.
+    AtOnce,
 }
 
 impl<M: StateMachine> Worker<M> {
@@ -109,20 +135,22 @@ impl<M: StateMachine> Worker<M> {
             answers: Answers::default(),
             flushing,
             with_writer: 0,
-            connected: Vec::new(),
-            stopping: false,
+            peers: Vec::new(),
+            stopping: None,
+            published: Published::default(),
         }
     }
 
     /// Serves until it is told to stop.
     pub(crate) fn run(mut self) -> Result<(), Fatal> {
-        while !self.stopping {
+        while self.stopping.is_none() {
             self.turn()?;
         }
-        self.finish()
+        if self.stopping == Some(Stopping::Clean) { self.finish() } else { Ok(()) }
     }
 
     fn turn(&mut self) -> Result<(), Fatal> {
+        self.wait_for_disk();
         let timeout = self.timeout();
         let before = self.parts.clock.now();
         self.parts.net.poll(timeout, before.0).map_err(Fatal::Net)?;
@@ -130,7 +158,7 @@ impl<M: StateMachine> Worker<M> {
         self.take_events(now);
         self.take_internal(now);
         self.take_messages(now);
-        let requests = self.take_requests();
+        let requests = self.takes_requests() && self.take_requests();
         self.parts.shard.tick(now);
         self.maybe_flush(now)?;
         self.finish_round(requests)
@@ -140,14 +168,14 @@ impl<M: StateMachine> Worker<M> {
     fn timeout(&self) -> Option<Duration> {
         let parts = &self.parts;
         let busy = parts.shard.has_work()
-            || !parts.receiver.requests.is_empty()
+            || (self.takes_requests() && !parts.receiver.requests.is_empty())
             || !parts.receiver.internal.is_empty();
         if busy {
             return Some(Duration::ZERO);
         }
         let now = parts.clock.now().0;
         let shard = parts.shard.deadline().map(|at| at.0);
-        let unwritten = self.flushing.bytes_since > 0 && !self.flushing.running;
+        let unwritten = !self.flushing.running && self.has_unflushed();
         let flush = unwritten.then(|| self.flushing.last_us + parts.flush.interval_us);
         let next = [shard, flush].into_iter().flatten().min()?;
         Some(Duration::from_micros(next.saturating_sub(now)))
@@ -157,17 +185,23 @@ impl<M: StateMachine> Worker<M> {
         while let Some(event) = self.parts.net.next_event() {
             match event {
                 NetEvent::PeerUp { node, .. } => {
-                    self.connected.retain(|&n| n != node);
-                    self.connected.push(node);
+                    self.note_peer(node, true, None);
                     self.parts.shard.peer_up(now, node);
                     self.maybe_first_campaigns(now);
                 }
-                NetEvent::PeerDown { node, .. } => {
-                    self.connected.retain(|&n| n != node);
+                NetEvent::PeerDown { node, reason } => {
+                    self.note_peer(node, false, Some(reason.to_string()));
+                    self.parts.metrics.disconnects.add(1);
                     self.parts.shard.peer_down(now, node);
                 }
                 NetEvent::Writable { node } => self.parts.shard.peer_writable(node),
-                NetEvent::Refused { .. } => self.parts.metrics.frames_refused.add(1),
+                NetEvent::Refused { node, error, .. } => {
+                    self.parts.metrics.connections_refused.add(1);
+                    let known = node.filter(|&node| !self.is_connected(node));
+                    if let Some(node) = known {
+                        self.note_peer(node, false, Some(error.to_string()));
+                    }
+                }
             }
         }
         while let Some((lane, handoff)) = self.parts.net.take_handoff() {
@@ -177,15 +211,31 @@ impl<M: StateMachine> Worker<M> {
         }
     }
 
+    fn note_peer(&mut self, node: u64, connected: bool, reason: Option<String>) {
+        self.peers.retain(|peer| peer.node != node);
+        self.peers.push(PeerState { node, connected, reason });
+    }
+
+    fn is_connected(&self, node: u64) -> bool {
+        self.peers.iter().any(|peer| peer.node == node && peer.connected)
+    }
+
     /// A new cluster spreads its leaders: each node campaigns for its share once a majority is there.
     fn maybe_first_campaigns(&mut self, now: Time) {
-        if self.parts.first_start.is_some_and(|nodes| self.connected.len() + 1 > nodes / 2) {
+        if self
+            .parts
+            .first_start
+            .is_some_and(|nodes| self.peers.iter().filter(|p| p.connected).count() + 1 > nodes / 2)
+        {
             self.parts.first_start = None;
             self.parts.shard.first_campaigns(now);
         }
     }
 
     fn take_messages(&mut self, now: Time) {
+        if self.parts.shard.in_flight_bytes() > IN_FLIGHT_BYTES_MAX {
+            return;
+        }
         let WorkerParts { net, shard, .. } = &mut self.parts;
         let out = &mut self.out;
         net.for_each_frame(FRAME_BYTES_PER_TURN, |node, frame| {
@@ -193,29 +243,42 @@ impl<M: StateMachine> Worker<M> {
         });
     }
 
+    /// While too much is on its way to the disk, waits for the disk instead of taking more from the peers.
+    fn wait_for_disk(&mut self) {
+        if self.parts.shard.in_flight_bytes() > IN_FLIGHT_BYTES_MAX
+            && let Ok(message) = self.parts.receiver.internal.recv_timeout(DISK_WAIT)
+        {
+            self.take(self.parts.clock.now(), message);
+        }
+    }
+
     fn take_internal(&mut self, now: Time) {
         while let Ok(message) = self.parts.receiver.internal.try_recv() {
-            match message {
-                ToWorker::Persisted { seq, number, part } => {
-                    self.with_writer -= 1;
-                    self.parts.shard.persisted(seq, number, part);
-                }
-                ToWorker::Flushed { marks, result } => {
-                    // The failure has ended the engine where it happened; here it only ends the cycle.
-                    if result.is_ok() {
-                        self.parts.shard.durable(&marks, &mut self.out);
-                        self.parts.metrics.flush_cycles.add(1);
-                    }
-                    self.flushing.running = false;
-                    self.flushing.last_us = now.0;
-                    self.flushing.waiters.clear();
-                }
-                ToWorker::Adopt(handoff) => self.parts.net.adopt(handoff),
-                ToWorker::Ask(ask) => self.answer(now, ask),
-                ToWorker::Stop => self.stopping = true,
-            }
+            self.take(now, message);
         }
         self.parts.shard.set_may_apply(self.parts.machine.may_apply());
+    }
+
+    fn take(&mut self, now: Time, message: ToWorker) {
+        match message {
+            ToWorker::Persisted { seq, number, part } => {
+                self.with_writer -= 1;
+                self.parts.shard.persisted(seq, number, part);
+            }
+            ToWorker::Flushed { marks } => {
+                self.parts.shard.durable(&marks, &mut self.out);
+                self.parts.metrics.flush_cycles.add(1);
+                self.flushing.running = false;
+                self.flushing.last_us = now.0;
+                self.flushing.running_for.clear();
+            }
+            ToWorker::Adopt(handoff) => self.parts.net.adopt(handoff),
+            ToWorker::Ask(ask) => self.answer(now, ask),
+            ToWorker::Stop { clean } => {
+                let how = if clean { Stopping::Clean } else { Stopping::AtOnce };
+                self.stopping = self.stopping.filter(|&how| how == Stopping::AtOnce).or(Some(how));
+            }
+        }
     }
 
     /// Ends the round: decide, send, persist, apply, answer.
@@ -265,7 +328,7 @@ impl<M: StateMachine> Worker<M> {
         self.with_writer += 1;
         let job = Job { shard: self.parts.number, write };
         // The writer is gone only when it has failed, and then the engine has ended.
-        self.parts.writer.send(job).map_err(|_| Fatal::Log(StoreError::Poisoned))
+        self.parts.writer.send(job).map_err(|_| Fatal::Gone { thread: "writer" })
     }
 
     /// Reads back what is no longer in memory.
@@ -316,21 +379,32 @@ impl<M: StateMachine> Worker<M> {
     }
 
     fn maybe_flush(&mut self, now: Time) -> Result<(), Fatal> {
+        let unflushed = self.has_unflushed();
         let flushing = &mut self.flushing;
         let late = now.0.saturating_sub(flushing.last_us) >= self.parts.flush.interval_us;
-        let due =
-            flushing.bytes_since >= self.parts.flush.bytes || (late && flushing.bytes_since > 0);
-        if flushing.running || !(due || flushing.wanted) {
+        let due = flushing.bytes_since >= self.parts.flush.bytes || (late && unflushed);
+        if flushing.running || !(due || !flushing.wanted_by.is_empty()) {
             return Ok(());
         }
-        flushing.wanted = false;
+        flushing.running_for = std::mem::take(&mut flushing.wanted_by);
         flushing.bytes_since = 0;
         flushing.running = true;
         let marks = self.parts.shard.applied_marks();
         let job = self.parts.machine.flush().map_err(Fatal::Machine)?;
         let chore = Chore { shard: self.parts.number, marks, job };
         // Gone only when it has failed, and then the engine has ended.
-        self.parts.chores.send(chore).map_err(|_| Fatal::Log(StoreError::Poisoned))
+        self.parts.chores.send(chore).map_err(|_| Fatal::Gone { thread: "maintenance" })
+    }
+
+    /// Whether a flush cycle could let go of something: new rounds, or old ones that members lacked before.
+    fn has_unflushed(&self) -> bool {
+        self.flushing.bytes_since > 0 || self.parts.shard.retained_bytes() > 0
+    }
+
+    /// Whether clients' requests are taken: while enough of them wait for the disk, the inbox fills up instead,
+    /// and then clients hear `Busy`.
+    fn takes_requests(&self) -> bool {
+        self.parts.shard.queued_bytes() < QUEUED_BYTES_MAX
     }
 
     fn answer(&mut self, now: Time, ask: Ask) {
@@ -359,11 +433,10 @@ impl<M: StateMachine> Worker<M> {
                 to.send(led.len() as u64).ok();
             }
             Ask::Flush(to) => {
-                self.flushing.waiters.push(to);
-                self.flushing.wanted = true;
+                self.flushing.wanted_by.push(to);
             }
             Ask::Peers(to) => {
-                to.send(self.connected.clone()).ok();
+                to.send(self.peers.clone()).ok();
             }
         }
     }
@@ -373,7 +446,7 @@ impl<M: StateMachine> Worker<M> {
         self.abandon();
         while self.with_writer > 0 || self.flushing.running {
             let Ok(message) = self.parts.receiver.internal.recv() else {
-                return Err(Fatal::Log(StoreError::Poisoned));
+                return Err(Fatal::Gone { thread: "writer" });
             };
             match message {
                 ToWorker::Persisted { seq, number, part } => {
@@ -381,7 +454,9 @@ impl<M: StateMachine> Worker<M> {
                     self.parts.shard.persisted(seq, number, part);
                 }
                 ToWorker::Flushed { .. } => self.flushing.running = false,
-                ToWorker::Adopt(_) | ToWorker::Ask(_) | ToWorker::Stop => {}
+                // What is under way will never be reported, and nothing may be written behind it.
+                ToWorker::Stop { clean: false } => return Ok(()),
+                ToWorker::Adopt(_) | ToWorker::Ask(_) | ToWorker::Stop { clean: true } => {}
             }
         }
         let marks = self.parts.shard.applied_marks();
@@ -430,15 +505,20 @@ impl<M> Worker<M> {
         metrics.messages_in.add(counts.messages_in);
         metrics.messages_out.add(counts.messages_out);
         let net = self.parts.net.stats();
-        metrics.frames_in.set(net.frames_in);
-        metrics.frames_out.set(net.frames_out);
-        metrics.net_bytes_in.set(net.bytes_in);
-        metrics.net_bytes_out.set(net.bytes_out);
-        metrics.net_reads.set(net.reads);
-        metrics.net_writes.set(net.writes);
-        metrics.log_retained_bytes.set(self.parts.shard.retained_bytes());
-        metrics.cache_bytes.set(self.parts.shard.cached_bytes() as u64);
-        metrics.inbox_bytes.set(self.parts.inbox.bytes() as u64);
+        let figures = [
+            (&metrics.frames_in, net.frames_in),
+            (&metrics.frames_out, net.frames_out),
+            (&metrics.net_bytes_in, net.bytes_in),
+            (&metrics.net_bytes_out, net.bytes_out),
+            (&metrics.net_reads, net.reads),
+            (&metrics.net_writes, net.writes),
+            (&metrics.log_retained_bytes, self.parts.shard.retained_bytes()),
+            (&metrics.cache_bytes, self.parts.shard.cached_bytes() as u64),
+            (&metrics.inbox_bytes, self.parts.inbox.bytes() as u64),
+        ];
+        for ((shared, now), before) in figures.into_iter().zip(&mut self.published.0) {
+            shared.moved(std::mem::replace(before, now), now);
+        }
     }
 
     /// Answers whatever waits here with `Stopped`; takes nothing more.

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::metrics::Metrics;
 use crate::router::{Router, ToWorker};
-use crate::shard::RoundWrite;
+use crate::shard::{Retention, RoundWrite};
 use crate::store::{LogBatch, LogStore, Part, RocksLog, StoreError};
 
 /// Rounds that may wait for the writer. A worker that gets this far ahead waits, which is what slows down who
@@ -47,8 +47,10 @@ pub(crate) struct LogSlot {
     batch: LogBatch,
     placed: Vec<Placed>,
     bytes: usize,
-    /// Per shard, the batch number below which it needs nothing.
-    below: Vec<u64>,
+    /// What each shard needs of the log.
+    retained: Vec<Retention>,
+    /// The last batch written.
+    last: u64,
     metrics: Arc<Metrics>,
 }
 
@@ -59,9 +61,15 @@ impl LogSlot {
             batch: LogBatch::default(),
             placed: Vec::new(),
             bytes: 0,
-            below: vec![0; shards],
+            retained: vec![Retention::Nothing; shards],
+            last: 0,
             metrics,
         }
+    }
+
+    /// What shard `shard` needs of the log, as recovery found it.
+    pub(crate) fn retain(&mut self, shard: usize, retention: Retention) {
+        self.retained[shard] = retention;
     }
 
     pub(crate) fn into_log(self) -> RocksLog {
@@ -72,10 +80,13 @@ impl LogSlot {
     fn add(&mut self, shard: usize, write: RoundWrite) {
         self.bytes += write.bytes.len();
         self.batch.records.extend(write.records);
-        if let Some(below) = write.delete_below {
-            self.below[shard] = below;
-            // A batch may hold rounds of several shards, so the slowest one decides.
-            self.batch.delete_below = self.below.iter().min().copied().filter(|&b| b > 0);
+        if let Some(retention) = write.retention {
+            self.retained[shard] = retention;
+            self.batch.delete_below = self.needed_from();
+        }
+        if !write.bytes.is_empty() && self.retained[shard] == Retention::Nothing {
+            // Its round will be in the next batch; none before that is needed for it.
+            self.retained[shard] = Retention::From(self.last);
         }
         let part = if write.bytes.is_empty() {
             0
@@ -86,9 +97,19 @@ impl LogSlot {
         self.placed.push(Placed { shard, seq: write.seq, number: 0, part });
     }
 
+    /// The first batch that any shard needs: a batch may hold rounds of several, so the slowest one decides.
+    fn needed_from(&self) -> Option<u64> {
+        let needed = self.retained.iter().filter_map(|retained| match retained {
+            Retention::Nothing => None,
+            Retention::From(number) => Some(*number),
+        });
+        needed.min().or(Some(self.last)).filter(|&from| from > 0)
+    }
+
     /// Writes and syncs the batch. Returns where its rounds went.
     fn write(&mut self) -> Result<&mut Vec<Placed>, StoreError> {
         let written = self.log.write(&self.batch)?;
+        self.last = written.number;
         for placed in &mut self.placed {
             placed.number = written.number;
         }
@@ -150,12 +171,13 @@ impl Writer {
                 let Ok(job) = self.jobs.try_recv() else { break };
                 slot.add(job.shard, job.write);
             }
-            for placed in slot.write()?.drain(..) {
-                let Placed { shard, seq, number, part } = placed;
+            let mut written = std::mem::take(slot.write()?);
+            drop(slot);
+            for Placed { shard, seq, number, part } in written.drain(..) {
                 // A worker that is gone has lost interest; its rounds are durable all the same.
                 self.router.inbox(shard).tell(ToWorker::Persisted { seq, number, part });
             }
-            drop(slot);
+            self.slot.lock().placed = written;
             // One message waits at most: a full queue says the same.
             self.synced.try_send(()).ok();
         }

@@ -106,6 +106,11 @@ impl BlockIndex {
         self.blocks.range(at..)
     }
 
+    /// The index of the first entry, when there is a live block.
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.blocks.front().map(|block| block.first)
+    }
+
     /// The number of live blocks.
     pub(crate) fn len(&self) -> usize {
         self.blocks.len()

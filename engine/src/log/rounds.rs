@@ -5,6 +5,7 @@
 //! followers and apply without reading back; a round that is not yet persisted is always in memory.
 //!
 //! Invariant: sequences are contiguous; a round leaves at the front, when it and all before it are dead.
+//! Bytes leave memory at the end of a round only, so that what was read back is used before it goes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,6 +15,15 @@ use std::sync::Arc;
 pub(crate) struct Place {
     pub(crate) number: u64,
     pub(crate) part: u16,
+}
+
+/// Which batches of the log a shard still needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retention {
+    /// None of them.
+    Nothing,
+    /// This one and those after it.
+    From(u64),
 }
 
 #[derive(Debug)]
@@ -41,7 +51,12 @@ pub(crate) struct Rounds {
     loaded: VecDeque<u64>,
     /// The number of the last round that left at the front.
     last_dead: Option<u64>,
+    /// Buffers of rounds that left memory, empty, for rounds to come.
+    spare: Vec<Vec<u8>>,
 }
+
+/// Buffers kept for reuse: as many as rounds are being made, sent and written at one time.
+const SPARE_MAX: usize = 4;
 
 impl Rounds {
     pub(crate) fn new(cache_bytes_max: usize) -> Self {
@@ -54,6 +69,7 @@ impl Rounds {
             evict_from: 0,
             loaded: VecDeque::new(),
             last_dead: None,
+            spare: Vec::new(),
         }
     }
 
@@ -138,24 +154,51 @@ impl Rounds {
 
     /// Lets the dead rounds at the front go, and says which batches hold nothing live any more: all before the
     /// number returned, if it moved.
-    pub(crate) fn drop_dead(&mut self) -> Option<u64> {
+    pub(crate) fn drop_dead(&mut self) -> Option<Retention> {
         let before = self.last_dead;
         // An unpersisted round stays even when dead: its place is still to come.
         while self.rounds.front().is_some_and(|r| r.live_blocks == 0 && r.place.is_some()) {
             let round = self.rounds.pop_front().expect("seen just now");
             self.base += 1;
             self.retained_bytes -= u64::from(round.bytes);
-            self.cached_bytes -= round.buffer.map_or(0, |b| b.len());
+            if let Some(buffer) = round.buffer {
+                self.forget(buffer);
+            }
             self.last_dead = round.place.map(|place| place.number);
         }
         if self.last_dead == before {
             return None;
         }
         // A batch may hold several rounds, so the batch of the last dead one may still be needed.
-        match self.rounds.front().and_then(|r| r.place) {
-            Some(place) => Some(place.number),
-            None => self.last_dead,
+        match self.rounds.front() {
+            None => Some(Retention::Nothing),
+            // What is still on its way may have joined the batch of the last dead one.
+            Some(front) => {
+                front.place.map(|place| place.number).or(self.last_dead).map(Retention::From)
+            }
         }
+    }
+
+    /// What the shard needs of the log now.
+    pub(crate) fn retention(&self) -> Retention {
+        let first = self.rounds.front().and_then(|round| round.place);
+        first.map_or(Retention::Nothing, |place| Retention::From(place.number))
+    }
+
+    /// Takes bytes out of memory; the buffer is kept for a round to come when nobody else holds it.
+    fn forget(&mut self, buffer: Arc<Vec<u8>>) {
+        self.cached_bytes -= buffer.len();
+        if self.spare.len() < SPARE_MAX
+            && let Some(mut bytes) = Arc::into_inner(buffer)
+        {
+            bytes.clear();
+            self.spare.push(bytes);
+        }
+    }
+
+    /// An empty buffer, with the room of an earlier round when there is one.
+    pub(crate) fn take_spare(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
     }
 
     /// Brings the bytes in memory back under the budget, oldest first.
@@ -176,7 +219,7 @@ impl Rounds {
             };
             let at = self.at(seq);
             if let Some(buffer) = self.rounds[at].buffer.take() {
-                self.cached_bytes -= buffer.len();
+                self.forget(buffer);
             }
         }
     }
@@ -218,10 +261,10 @@ mod tests {
         rounds.release(1);
         assert_eq!(rounds.drop_dead(), None);
         rounds.release(0);
-        assert_eq!(rounds.drop_dead(), Some(12));
+        assert_eq!(rounds.drop_dead(), Some(Retention::From(12)));
         assert_eq!(rounds.retained_bytes(), 100);
         rounds.release(2);
-        assert_eq!(rounds.drop_dead(), Some(12), "the last batch may hold another part");
+        assert_eq!(rounds.drop_dead(), Some(Retention::Nothing));
     }
 
     #[test]
@@ -231,7 +274,7 @@ mod tests {
         assert_eq!(rounds.drop_dead(), None);
         rounds.persisted(0, place(7));
         rounds.persisted(1, place(7));
-        assert_eq!(rounds.drop_dead(), Some(7), "batch 7 still holds round 1");
+        assert_eq!(rounds.drop_dead(), Some(Retention::From(7)), "batch 7 still holds round 1");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kontiki_net::BlockSource;
 use kontiki_net::{BlockKind, BlockMeta, Run, encode_block};
-use kontiki_raft::{Extent, Index, ProposeError, Proposed, Time};
+use kontiki_raft::{Extent, Index, ProposeError, Proposed};
 
 use crate::error::RequestError;
 use crate::log::index::{BlockIndex, BlockRef};
@@ -16,7 +16,7 @@ use crate::log::rounds::Rounds;
 
 use super::output::{Committed, Links, Output, RoundWrite};
 use super::replica::Replica;
-use super::{Building, InFlight, ROUNDS_SEALING_MAX, Shard};
+use super::{APPLY_BYTES_MAX, Building, InFlight, ROUND_BYTES_MAX, ROUNDS_SEALING_MAX, Shard};
 
 /// The most bytes of blocks in one append; a longer log goes in several.
 const APPEND_BYTES_MAX: u32 = 2 << 20;
@@ -50,10 +50,13 @@ impl Shard {
         if self.ready.is_empty() {
             self.ready = ready;
         }
-        if self.building.is_empty() && self.in_flight.is_empty() {
+        if self.owes_commits() {
             self.tell_commits(links, out);
         }
-        self.seal_round()
+        self.handed_out = 0;
+        let write = self.seal_round();
+        self.rounds.evict();
+        write
     }
 
     /// Follows the core into and out of leadership.
@@ -91,8 +94,14 @@ impl Shard {
         if !replica.proposals.has_queued() {
             return;
         }
-        if replica.led.is_some() && self.in_flight.len() >= ROUNDS_SEALING_MAX {
-            self.held.push(slot);
+        if replica.led.is_some() && self.sealed_in_flight >= ROUNDS_SEALING_MAX {
+            if !std::mem::replace(&mut replica.held, true) {
+                self.held.push(slot);
+            }
+            return;
+        }
+        if self.building.bytes.len() >= ROUND_BYTES_MAX {
+            self.touch(slot);
             return;
         }
         let take = replica.proposals.measure();
@@ -111,6 +120,8 @@ impl Shard {
                 );
                 proposals.sealed(take, proposed.first);
                 replica.proposals = proposals;
+                self.building.sealed = true;
+                self.queued_bytes -= take.bytes as usize;
                 out.counts.blocks_sealed += 1;
                 out.counts.entries_proposed += u64::from(take.count);
                 out.counts.payload_bytes += u64::from(take.bytes);
@@ -120,7 +131,7 @@ impl Shard {
             }
             Err(error) => {
                 let error = propose_refusal(error, replica);
-                replica.proposals.refuse_queued(error, out);
+                self.queued_bytes -= replica.proposals.refuse_queued(error, out);
             }
         }
     }
@@ -218,6 +229,14 @@ impl Shard {
                     request_load(&mut self.loading, &self.rounds, block.round, slot, out);
                     return;
                 };
+                if self.handed_out >= APPLY_BYTES_MAX {
+                    replica.to_apply = Some((Index(block.first), last));
+                    if !std::mem::replace(&mut replica.ready, true) {
+                        self.ready.push(slot);
+                    }
+                    return;
+                }
+                self.handed_out += block.bytes as usize;
                 out.committed.push(Committed {
                     slot,
                     buffer: Arc::clone(buffer),
@@ -259,20 +278,23 @@ impl Shard {
         }
         let seq = self.rounds.next();
         let next = Building {
-            bytes: self.spare_bytes.pop().unwrap_or_default(),
+            bytes: self.rounds.take_spare(),
             marks: self.spare_marks.pop().unwrap_or_default(),
             ..Building::default()
         };
         let done = std::mem::replace(&mut self.building, next);
         let bytes = Arc::new(done.bytes);
         self.rounds.push(Arc::clone(&bytes), done.blocks - done.dead);
-        self.in_flight.push_back(InFlight { seq, marks: done.marks });
+        self.in_flight_bytes += bytes.len();
+        self.sealed_in_flight += usize::from(done.sealed);
+        let (marks, sealed) = (done.marks, done.sealed);
+        self.in_flight.push_back(InFlight { seq, marks, bytes: bytes.len(), sealed });
         Some(RoundWrite {
             seq,
             bytes,
             blocks: done.blocks,
             records: done.records,
-            delete_below: done.delete_below,
+            retention: done.retention,
         })
     }
 
@@ -283,12 +305,6 @@ impl Shard {
         } else {
             rounds.release(round);
         }
-    }
-
-    /// When the shard next wants [`Shard::tick`], for callers that hold the time.
-    #[must_use]
-    pub fn is_due(&self, now: Time) -> bool {
-        self.deadline().is_some_and(|deadline| deadline <= now)
     }
 }
 
@@ -328,7 +344,7 @@ struct Limits {
 }
 
 /// Lists whole blocks from `first` on for one append, within `limits`; the first one may be larger than the
-/// window, but never than the space.
+/// window.
 fn gather(
     log: &BlockIndex,
     rounds: &Rounds,

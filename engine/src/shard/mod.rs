@@ -41,7 +41,7 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
-pub use output::{Committed, Counts, Links, Output, RoundWrite};
+pub use output::{Committed, Counts, Links, Output, Retention, RoundWrite};
 pub use recovery::{Builder, RecoveryError};
 pub use replica::Member;
 pub use retention::AppliedMarks;
@@ -49,10 +49,17 @@ pub use retention::AppliedMarks;
 use replica::Replica;
 use timers::Timers;
 
-/// Rounds that may be with the log writer before a leader seals more proposals. Those that arrive meanwhile
-/// coalesce: this is the whole of the batching, there is no linger timer. Two, so that one is written while
-/// the next is made.
+/// Rounds with proposals that may be with the log writer before a leader seals more. What arrives meanwhile
+/// coalesces: this is the whole of the batching, there is no linger timer. Two, so that one is written while
+/// the next is made. Rounds taken as a follower do not count, or a busy neighbour would starve the groups led here.
 pub const ROUNDS_SEALING_MAX: usize = 2;
+
+/// Bytes of a round from which on proposals wait for the next one.
+const ROUND_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of blocks handed to the machine in one round; the rest waits for the next one, so that the machine can
+/// say in between that it has enough.
+const APPLY_BYTES_MAX: usize = 16 << 20;
 
 /// What a shard is made with.
 #[derive(Clone, Debug)]
@@ -97,6 +104,9 @@ struct InFlight {
     seq: u64,
     /// Replica and the core's own sequence.
     marks: Vec<(u32, u64)>,
+    bytes: usize,
+    /// Whether it holds proposals of clients.
+    sealed: bool,
 }
 
 /// The round that is being made.
@@ -106,7 +116,9 @@ struct Building {
     blocks: u32,
     records: Vec<(u64, GroupRecord)>,
     marks: Vec<(u32, u64)>,
-    delete_below: Option<u64>,
+    retention: Option<Retention>,
+    /// Whether it holds proposals of clients.
+    sealed: bool,
     /// Blocks of this round that died in it already.
     dead: u32,
 }
@@ -116,7 +128,7 @@ impl Building {
         self.bytes.is_empty()
             && self.records.is_empty()
             && self.marks.is_empty()
-            && self.delete_below.is_none()
+            && self.retention.is_none()
     }
 }
 
@@ -132,6 +144,14 @@ pub struct Shard {
     ready: Vec<u32>,
     /// Replicas that will be ready again when a round completes: their proposals wait for it.
     held: Vec<u32>,
+    /// Payload bytes of proposals that no block holds yet.
+    queued_bytes: usize,
+    /// Bytes of rounds handed out and not yet persisted.
+    in_flight_bytes: usize,
+    /// How many of these rounds hold proposals of clients.
+    sealed_in_flight: usize,
+    /// Bytes of blocks handed to the machine in this round.
+    handed_out: usize,
     /// Replicas that have committed blocks while the machine takes none.
     stalled: Vec<u32>,
     /// Groups led here whose followers have not been told the newest commit.
@@ -142,9 +162,8 @@ pub struct Shard {
     loading: Vec<(u64, u32)>,
     building: Building,
     in_flight: VecDeque<InFlight>,
-    /// Empty mark lists and buffers, kept for reuse.
+    /// Empty mark lists, kept for reuse.
     spare_marks: Vec<Vec<(u32, u64)>>,
-    spare_bytes: Vec<Vec<u8>>,
     /// Whether the machine takes committed blocks now.
     may_apply: bool,
     /// Scratch: the spans of an append, the blocks of an append, expired replicas.
@@ -178,13 +197,24 @@ impl Shard {
     /// Whether a round now would have something to do.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.building.is_empty()
+        !self.ready.is_empty() || !self.building.is_empty() || self.owes_commits()
     }
 
-    /// Whether everything handed out to be written has been reported as persisted.
+    /// Whether followers are to be told a commit, now that nothing else goes to them.
+    fn owes_commits(&self) -> bool {
+        !self.owed.is_empty() && self.in_flight.is_empty() && self.building.is_empty()
+    }
+
+    /// Bytes of proposals that wait for a block: while the disk is behind, callers are to wait.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.in_flight.is_empty() && !self.has_work()
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    /// Bytes of rounds handed out and not yet persisted: while these are many, peers are to wait.
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> usize {
+        self.in_flight_bytes
     }
 
     /// When the next round is due even if nothing comes in.
@@ -209,7 +239,7 @@ impl Shard {
             };
             let replica = &mut self.replicas[slot as usize];
             match run.kind {
-                RunKind::Write => replica.proposals.queue(submitted, at),
+                RunKind::Write => self.queued_bytes += replica.proposals.queue(submitted, at),
                 RunKind::Read => match replica.raft.read() {
                     Ok(id) => replica.reads.ask(id, part()),
                     Err(error) => {
@@ -227,8 +257,10 @@ impl Shard {
     /// # Panics
     /// When rounds complete out of order.
     pub fn persisted(&mut self, seq: u64, number: u64, part: u16) {
-        let InFlight { seq: expected, mut marks } =
+        let InFlight { seq: expected, mut marks, bytes, sealed } =
             self.in_flight.pop_front().expect("a round is persisted after it was handed out");
+        self.in_flight_bytes -= bytes;
+        self.sealed_in_flight -= usize::from(sealed);
         assert!(seq == expected, "round {seq} completes before round {expected}");
         self.rounds.persisted(seq, Place { number, part });
         for (slot, mark) in marks.drain(..) {
@@ -237,9 +269,9 @@ impl Shard {
         }
         self.spare_marks.push(marks);
         for slot in std::mem::take(&mut self.held) {
+            self.replicas[slot as usize].held = false;
             self.touch(slot);
         }
-        self.rounds.evict();
     }
 
     /// Input: the machine has applied the block `first..=last` of replica `slot`.
@@ -307,7 +339,9 @@ impl Shard {
         while at < self.blocked.len() {
             if self.blocked[at].0 == node {
                 let (_, slot) = self.blocked.swap_remove(at);
-                self.replicas[slot as usize].blocked = 0;
+                let replica = &mut self.replicas[slot as usize];
+                let place = replica.members.iter().position(|member| member.node == node);
+                replica.blocked &= place.map_or(0, |place| !(1 << place));
                 self.touch(slot);
             } else {
                 at += 1;
@@ -335,6 +369,9 @@ impl Shard {
         self.timers.expire(now, &mut due);
         for slot in due.drain(..) {
             let replica = &mut self.replicas[slot as usize];
+            if replica.armed.is_some_and(|armed| armed > now) {
+                continue; // Left behind by a deadline that moved earlier and back again.
+            }
             replica.armed = None;
             if replica.raft.deadline().is_some_and(|deadline| deadline <= now) {
                 replica.raft.on_deadline(now);
@@ -417,7 +454,7 @@ impl Shard {
     /// Answers every request with `Stopped`: the engine stops.
     pub fn stop(&mut self, out: &mut Output) {
         for replica in &mut self.replicas {
-            replica.proposals.refuse_queued(RequestError::Stopped, out);
+            self.queued_bytes -= replica.proposals.refuse_queued(RequestError::Stopped, out);
             replica.proposals.lose_waiting(RequestError::Stopped, out);
             replica.reads.lose_all(RequestError::Stopped, out);
         }
@@ -440,14 +477,6 @@ impl Shard {
             if replica.armed.is_none_or(|armed| self.timers.due(deadline) < armed) {
                 replica.armed = Some(self.timers.arm(slot, deadline));
             }
-        }
-    }
-
-    /// Gives the bytes of a round back for reuse, when nobody else holds them.
-    pub fn recycle(&mut self, bytes: Arc<Vec<u8>>) {
-        if let Some(mut bytes) = Arc::into_inner(bytes) {
-            bytes.clear();
-            self.spare_bytes.push(bytes);
         }
     }
 }

@@ -9,6 +9,7 @@ use kontiki_net::Outbox;
 use kontiki_raft::Index;
 
 use crate::error::RequestError;
+pub use crate::log::rounds::Retention;
 use crate::machine::Answers;
 use crate::store::GroupRecord;
 use crate::submission::RunPart;
@@ -31,8 +32,8 @@ pub struct RoundWrite {
     pub blocks: u32,
     /// Groups whose hard state or compacted position changed.
     pub records: Vec<(u64, GroupRecord)>,
-    /// Batches before this number hold nothing live of this shard any more.
-    pub delete_below: Option<u64>,
+    /// What this shard needs of the log from now on, when that changed.
+    pub retention: Option<Retention>,
 }
 
 /// A block that is committed and persisted here, to be applied.

@@ -57,8 +57,8 @@ pub(super) struct Proposals {
 }
 
 impl Proposals {
-    /// Queues run number `run` of a submission.
-    pub(super) fn queue(&mut self, submitted: &Arc<Submitted>, run: u32) {
+    /// Queues run number `run` of a submission; returns its payload's bytes.
+    pub(super) fn queue(&mut self, submitted: &Arc<Submitted>, run: u32) -> usize {
         let of = &submitted.submission.runs()[run as usize];
         debug_assert_eq!(of.kind, RunKind::Write);
         self.queued.push_back(Queued {
@@ -66,6 +66,7 @@ impl Proposals {
             payload_start: of.payload_start,
             payload_len: of.payload_len,
         });
+        of.payload_len as usize
     }
 
     pub(super) fn has_queued(&self) -> bool {
@@ -168,11 +169,13 @@ impl Proposals {
         }
     }
 
-    /// Answers everything that is queued with `error`.
-    pub(super) fn refuse_queued(&mut self, error: RequestError, out: &mut Output) {
+    /// Answers everything that is queued with `error`; returns its payload's bytes.
+    pub(super) fn refuse_queued(&mut self, error: RequestError, out: &mut Output) -> usize {
+        let bytes = self.queued.iter().map(|queued| queued.payload_len as usize).sum();
         for queued in self.queued.drain(..) {
             out.refuse(queued.part, error);
         }
+        bytes
     }
 
     /// Answers everything in the log: its outcome is no longer known here.

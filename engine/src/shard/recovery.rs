@@ -1,8 +1,8 @@
 //! From the bytes of a store's log to a running shard.
 //!
 //! Parts are visited in the order in which they were written. A block replaces all blocks of its group at or
-//! after its first index, because that is what the replica did when it wrote it. What lies at or before a
-//! group's compacted position is dead and ignored. Holes are refused: a log without its middle is no log.
+//! after its first index, because that is what the replica did when it wrote it. Only then does what lies at or
+//! before a group's compacted position go. Holes are refused: a log without its middle is no log.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -152,14 +152,14 @@ impl Builder {
             rest = after;
             let Some(group) = self.groups.get_mut(&block.group()) else { continue };
             block.verify().map_err(wrong)?;
-            if block.last() <= group.record.compacted.index {
-                continue;
-            }
             live += 1;
+            // The order of the log decides, also over what was compacted since: a block that is dead by now
+            // may have voided a tail that would otherwise come back.
             group.log.truncate(block.first(), |dead| {
                 if dead.round == round { dead_here += 1 } else { dead_before.push(dead.round) }
             });
-            let expected = group.log.last().unwrap_or(group.record.compacted.index.0) + 1;
+            // The blocks before the first one that is left may have gone with their batches.
+            let expected = group.log.last().map_or(block.first().0, |last| last + 1);
             if block.first().0 != expected {
                 let (group, found) = (block.group(), block.first().0);
                 return Err(RecoveryError::Hole { group, expected, found });
@@ -187,7 +187,15 @@ impl Builder {
     ///
     /// # Errors
     /// A group whose record, log and machine do not fit together.
-    pub fn finish(self, now: Time, applied: impl Fn(u64) -> Index) -> Result<Shard, RecoveryError> {
+    pub fn finish(
+        mut self,
+        now: Time,
+        applied: impl Fn(u64) -> Index,
+    ) -> Result<Shard, RecoveryError> {
+        for (&group, recovering) in &mut self.groups {
+            compact(group, recovering, &mut self.rounds)?;
+        }
+        let building = Building { retention: self.rounds.drop_dead(), ..Building::default() };
         let mut memberships: Vec<Arc<[Member]>> = Vec::new();
         let mut replicas = Vec::with_capacity(self.groups.len());
         let mut slots = HashMap::default();
@@ -219,6 +227,7 @@ impl Builder {
                 ready: false,
                 owed: false,
                 stalled: false,
+                held: false,
                 blocked: 0,
                 armed: None,
             });
@@ -231,14 +240,17 @@ impl Builder {
             timers: Timers::new(now),
             ready: Vec::new(),
             held: Vec::new(),
+            queued_bytes: 0,
+            in_flight_bytes: 0,
+            sealed_in_flight: 0,
+            handed_out: 0,
             stalled: Vec::new(),
             owed: Vec::new(),
             blocked: Vec::new(),
             loading: Vec::new(),
-            building: Building::default(),
+            building,
             in_flight: std::collections::VecDeque::new(),
             spare_marks: Vec::new(),
-            spare_bytes: Vec::new(),
             may_apply: true,
             spans: Vec::new(),
             sources: Vec::new(),
@@ -248,6 +260,27 @@ impl Builder {
             shard.touch(u32::try_from(slot).expect("slots fit u32"));
         }
         Ok(shard)
+    }
+}
+
+/// Lets go of what lies at or before a group's compacted position; what is left must follow on it.
+fn compact(
+    group: u64,
+    recovering: &mut Recovering,
+    rounds: &mut Rounds,
+) -> Result<(), RecoveryError> {
+    let Recovering { record, log, spans } = recovering;
+    let through = record.compacted.index;
+    log.compact(through, |dead| rounds.release(dead.round));
+    spans.retain(|span| span.last > through);
+    if let Some(first) = spans.first_mut() {
+        first.first = first.first.max(through.next());
+    }
+    match log.first() {
+        Some(found) if found != through.0 + 1 => {
+            Err(RecoveryError::Hole { group, expected: through.0 + 1, found })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -45,6 +45,8 @@ pub(super) struct Replica {
     pub(super) ready: bool,
     /// In the shard's list of groups whose followers were not told the newest commit.
     pub(super) owed: bool,
+    /// In the shard's list of replicas whose proposals wait for the disk.
+    pub(super) held: bool,
     /// In the shard's list of replicas that wait for the machine.
     pub(super) stalled: bool,
     /// In the shard's list of replicas that wait for an outbox: a bit per member.

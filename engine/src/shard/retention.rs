@@ -9,7 +9,7 @@
 use kontiki_raft::Index;
 
 use super::Shard;
-use super::output::Output;
+use super::output::{Output, Retention};
 
 /// What each replica had applied when a flush cycle began.
 #[derive(Debug)]
@@ -41,8 +41,8 @@ impl Shard {
             building.records.push((replica.group, (*replica.record).clone()));
             out.counts.compactions += 1;
         }
-        if let Some(below) = self.rounds.drop_dead() {
-            self.building.delete_below = Some(below);
+        if let Some(retention) = self.rounds.drop_dead() {
+            self.building.retention = Some(retention);
         }
     }
 
@@ -50,6 +50,12 @@ impl Shard {
     #[must_use]
     pub fn retained_bytes(&self) -> u64 {
         self.rounds.retained_bytes()
+    }
+
+    /// What the shard needs of the log now.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.rounds.retention()
     }
 
     /// Bytes of rounds in memory.

@@ -134,7 +134,11 @@ impl TestNode {
         } else {
             vec![Part { bytes: write.bytes, blocks: write.blocks }]
         };
-        let batch = LogBatch { parts, records: write.records, delete_below: write.delete_below };
+        let delete_below = match write.retention {
+            Some(Retention::From(number)) => Some(number),
+            Some(Retention::Nothing) | None => None,
+        };
+        let batch = LogBatch { parts, records: write.records, delete_below };
         let written = self.log.write(&batch).unwrap();
         self.shard.persisted(write.seq, written.number, 1);
         true
@@ -408,4 +412,75 @@ fn what_left_memory_is_read_back_for_a_follower_that_was_away() {
     cluster.nodes[2].shard.peer_up(cluster.now, 1);
     cluster.settle();
     assert_eq!(cluster.nodes[2].applied.len(), 12);
+}
+
+fn block_bytes(group: u64, first: u64, term: u64, entries: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let meta = kontiki_net::BlockMeta {
+        group,
+        first_index: Index(first),
+        term: kontiki_raft::Term(term),
+        kind: BlockKind::Command,
+    };
+    let lengths = vec![0; entries * 4];
+    let run = kontiki_net::Run { lengths: &lengths, payload: &[] };
+    kontiki_net::encode_block(&mut bytes, meta, std::iter::once(run));
+    bytes
+}
+
+#[test]
+fn an_overwritten_tail_stays_dead_when_the_log_is_compacted_over_it() {
+    let mut records = records(1, 2);
+    for (_, record) in &mut records {
+        record.hard_state.term = kontiki_raft::Term(2);
+    }
+    records[0].1.compacted = Position { term: kontiki_raft::Term(2), index: Index(8) };
+    let mut builder = Builder::new(config(1), &records);
+    // Group 1 held 8..=12 of term 1, which 8 of term 2 replaced before it was compacted. Group 2 keeps both batches.
+    builder.part(100, 1, &[block_bytes(1, 8, 1, 5), block_bytes(2, 1, 1, 1)].concat()).unwrap();
+    builder.part(101, 1, &[block_bytes(1, 8, 2, 1), block_bytes(2, 2, 2, 1)].concat()).unwrap();
+    let shard =
+        builder.finish(Time(1_000_000), |group| Index(if group == 1 { 8 } else { 0 })).unwrap();
+    assert_eq!(shard.status(1).unwrap().last, 8);
+    assert_eq!(shard.status(2).unwrap().last, 2);
+    assert_eq!(shard.retention(), Retention::From(100));
+}
+
+#[test]
+fn a_log_that_does_not_follow_on_its_compaction_is_refused() {
+    let mut records = records(1, 1);
+    records[0].1.compacted = Position { term: kontiki_raft::Term(1), index: Index(4) };
+    records[0].1.hard_state.term = kontiki_raft::Term(1);
+    let mut builder = Builder::new(config(1), &records);
+    builder.part(100, 1, &block_bytes(1, 6, 1, 1)).unwrap();
+    let refused = builder.finish(Time(1_000_000), |_| Index(4)).unwrap_err();
+    assert_eq!(refused, RecoveryError::Hole { group: 1, expected: 5, found: 6 });
+}
+
+#[test]
+fn proposals_do_not_wait_for_rounds_that_hold_none() {
+    let mut cluster = TestCluster::elected(2);
+    // Node 2 leads group 2, and its rounds keep node 1's disk busy.
+    cluster.nodes[1].shard.campaign(cluster.now, 2);
+    cluster.now = Time(cluster.now.0 + 5_000_000);
+    let now = cluster.now;
+    cluster.nodes[0].shard.transfer(now, 2, Some(2)).unwrap();
+    cluster.settle();
+    assert_eq!(cluster.nodes[1].shard.led().collect::<Vec<_>>(), [2]);
+    for _ in 0..4 {
+        cluster.submit(1, writes(2, &[b"neighbour"]));
+        let sent = cluster.nodes[1].round();
+        cluster.deliver(2, sent);
+        while cluster.nodes[1].persist() {}
+        drop(cluster.nodes[0].round());
+    }
+    assert!(cluster.nodes[0].unwritten.len() > ROUNDS_SEALING_MAX);
+    let before = cluster.nodes[0].unwritten.len();
+    cluster.submit(0, writes(1, &[b"own"]));
+    drop(cluster.nodes[0].round());
+    assert_eq!(
+        cluster.nodes[0].unwritten.len(),
+        before + 1,
+        "the own write waits for the neighbour's"
+    );
 }
