@@ -148,7 +148,8 @@ fn say(cluster: &Cluster, bytes: &[u8]) {
             Ok(0) => return,
             Ok(_) => {}
             Err(error) => {
-                let cut = matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
+                let cut =
+                    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe);
                 assert!(cut, "{error}, and the connection is still open");
                 return;
             }
@@ -294,7 +295,9 @@ fn l18_whatever_is_damaged_a_node_says_so_or_holds_everything() {
                 }
             }
         }
-        eprintln!("{CASES} damaged directories: {refused} refused, {opened} opened with everything in them");
+        eprintln!(
+            "{CASES} damaged directories: {refused} refused, {opened} opened with everything in them"
+        );
         assert!(refused > CASES / 4 && opened > 0, "{refused} refused, {opened} opened");
     }
 }

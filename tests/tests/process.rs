@@ -79,7 +79,8 @@ fn twenty_kills_under_load_lose_nothing_acknowledged() {
         meanwhile(&load, Duration::from_millis(random.below(1_000)));
         // Every other time the one whose loss is felt most: a restarted node leads nothing for a while.
         let led = |at: usize| cluster.leading(at).unwrap();
-        let at = if kill % 2 == 0 { random.at(3) } else { (0..3).max_by_key(|&at| led(at)).unwrap() };
+        let at =
+            if kill % 2 == 0 { random.at(3) } else { (0..3).max_by_key(|&at| led(at)).unwrap() };
         let led = led(at);
         cluster.nodes[at].take().unwrap().kill();
         let down = Duration::from_millis(random.below(1_200));

@@ -64,13 +64,12 @@ impl Acknowledged {
     /// When a read is answered, and wrongly; `context` says what had been done to the store.
     pub fn is_held_by_or_fails(&self, store: &Store, context: &str) {
         for (key, value) in &self.0 {
-            let (found, _) = within(&format!("an answer: {context}"), LIMIT, || {
-                match store.get(key) {
+            let (found, _) =
+                within(&format!("an answer: {context}"), LIMIT, || match store.get(key) {
                     Ok(found) => Some(Some(found)),
                     Err(CallError::State(_)) => Some(None),
                     Err(_) => store.engine().fatal().map(|_| None),
-                }
-            });
+                });
             match found {
                 Some(found) => assert_eq!(found.as_ref(), Some(value), "{context}: {key:02x?}"),
                 None => return,
