@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use crate::error::BenchError;
 
-/// Requests under way at which three synced nodes on two cores are saturated; more only adds waiting.
-const REQUESTS_UNDER_WAY: u32 = 32_768;
+/// Requests under way at which three synced nodes on two cores are close to saturated; more mostly adds waiting.
+const REQUESTS_UNDER_WAY: u32 = 16_384;
 
 /// The fewest requests that a client has under way when the flags do not say: with thousands of groups, each of
 /// which has one client, a round is to hold more than a handful of a group's entries.
@@ -117,7 +117,7 @@ pub(crate) struct RunArgs {
     /// Logical clients, each with one group of its own choice [default: 256, or one per active group]
     #[arg(long, value_name = "N")]
     pub(crate) clients: Option<u32>,
-    /// Requests each client keeps under way (closed loop) [default: 32768 in all]
+    /// Requests each client keeps under way (closed loop) [default: 16384 in all, 16 at least]
     #[arg(long, value_name = "N", conflicts_with = "rate")]
     pub(crate) pipeline: Option<u32>,
     /// Requests per second whatever the answers do (open loop): latency counts from the intended start

@@ -1,3 +1,5 @@
+//! The report keeps its names: other programs read them.
+
 use std::time::Duration;
 
 use clap::Parser as _;

@@ -1,3 +1,5 @@
+//! The machine against crashes, restarts and malformed commands, on a real state database.
+
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
 use std::collections::BTreeMap;

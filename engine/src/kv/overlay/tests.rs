@@ -1,3 +1,5 @@
+//! The overlay against an ordered map that is told the same.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Reads and scans through overlays and database, against an ordered map.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

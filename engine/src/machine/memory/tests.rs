@@ -1,3 +1,5 @@
+//! The memory machine against a plain map, and its images against damage.
+
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
 use std::collections::HashMap;

@@ -1,3 +1,5 @@
+//! The state database: whose it is, what survives, what is refused.
+
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
 use std::path::PathBuf;
