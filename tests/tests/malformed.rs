@@ -56,12 +56,12 @@ fn bad_greeting(random: &mut Random) -> Vec<u8> {
         }
         3 => {
             // A foreign cluster, with every checksum right.
-            let id = u128::from(random.next()) << 64 | 2;
+            let id = u128::from(random.bits()) << 64 | 2;
             greeting(1, 3, |hello| hello.cluster_id = U128::new(id))
         }
         4 => {
             // A node that nobody knows, or this one itself.
-            let node = [0, 3, 4, random.next()][random.at(4)];
+            let node = [0, 3, 4, random.bits()][random.at(4)];
             greeting(node, 3, |_| {})
         }
         5 => {
@@ -162,7 +162,7 @@ fn g11_g19_a_node_serves_through_hundreds_of_malformed_conversations() {
     let mut random = Random::of_this_run("malformed conversations");
     let dir = tempfile::tempdir().unwrap();
     let cluster = Cluster::start(dir.path(), 16, &GROUP_TIMING);
-    let load = Load::start(&cluster.admins(), 16, 1, random.next());
+    let load = Load::start(&cluster.admins(), 16, 1, random.bits());
     within("first writes", LIMIT, || (load.acknowledged() > 5_000).then_some(()));
     let before = cluster.node(2).resident_bytes();
     for case in 0..CASES {

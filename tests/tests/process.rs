@@ -73,7 +73,7 @@ fn twenty_kills_under_load_lose_nothing_acknowledged() {
     let mut random = Random::of_this_run("kill -9 under load");
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(dir.path(), GROUPS, &[]);
-    let load = Load::start(&cluster.admins(), GROUPS, 3, random.next());
+    let load = Load::start(&cluster.admins(), GROUPS, 3, random.bits());
     let mut slowest = Duration::ZERO;
     for kill in 1..=KILLS {
         meanwhile(&load, Duration::from_millis(random.below(1_000)));
@@ -93,12 +93,13 @@ fn twenty_kills_under_load_lose_nothing_acknowledged() {
         }
         let back = restart(&mut cluster, at);
         eprintln!(
-            "kill {kill:2}: node {} leading {led:4}, down {down:5.0?}, healthy in {:5.0?}, all led in {:5.0?}, \
-             caught up in {:5.0?}, {} acknowledged",
+            "kill {kill:2}: node {} leading {led:4}, down {:4} ms, healthy in {:4} ms, \
+             all led in {:4} ms, caught up in {:4} ms, {} acknowledged",
             at + 1,
-            back.healthy,
-            back.led,
-            back.caught_up,
+            down.as_millis(),
+            back.healthy.as_millis(),
+            back.led.as_millis(),
+            back.caught_up.as_millis(),
             load.acknowledged(),
         );
         slowest = slowest.max(back.caught_up);
@@ -114,7 +115,7 @@ fn twenty_kills_under_load_lose_nothing_acknowledged() {
     within("writes", Duration::from_secs(30), || (load.acknowledged() > before).then_some(()));
     let ledger = load.finish();
     eprintln!(
-        "{KILLS} kills, slowest {slowest:.0?}; all three at once: {:.0?}; {} keys, {:?}",
+        "{KILLS} kills, slowest {slowest:.1?}; all three at once: {:.1?}; {} keys, {:?}",
         all.1,
         ledger.fates.len(),
         ledger.counts
@@ -130,7 +131,7 @@ fn a_rolling_restart_under_load_is_clean_and_loses_nothing() {
     let mut random = Random::of_this_run("rolling restart");
     let dir = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(dir.path(), 100, &GROUP_TIMING);
-    let load = Load::start(&cluster.admins(), 100, 2, random.next());
+    let load = Load::start(&cluster.admins(), 100, 2, random.bits());
     for at in 0..3 {
         within("a node that leads", Duration::from_secs(30), || {
             for group in 1..=10 {
