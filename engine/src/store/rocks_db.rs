@@ -42,9 +42,13 @@ impl Database {
         memtable_bytes: usize,
         names: &[&str],
     ) -> Result<Self, OpenError> {
-        let options = rocks_options::database(mode, memtable_bytes)?;
+        let mut options = rocks_options::database(mode, memtable_bytes)?;
+        if mode == Mode::Tables {
+            // The store's own directory: it exists, and holds no log file.
+            options.set_wal_dir(dir.parent().unwrap_or(dir));
+        }
         let families = rocks_options::families(names, memtable_bytes);
-        let db = if mode == Mode::ReadOnly {
+        let db = if mode.reads_only() {
             DB::open_cf_descriptors_read_only(&options, dir, families, false)
         } else {
             DB::open_cf_descriptors(&options, dir, families)

@@ -400,7 +400,7 @@ fn preflight(options: &OpenOptions, scan: &WalScan) -> Result<(u128, u64), OpenE
         names.push(BATCH);
     }
     let dir = options.log_dir();
-    let mode = Mode::ReadOnly;
+    let mode = if scan.bad.is_some() { Mode::Tables } else { Mode::ReadOnly };
     let database = Database::open_families(&dir, mode, options.memtable_bytes, &names)?;
     let format = database.format_record()?;
     format.expect_supported(true)?;
@@ -412,12 +412,9 @@ fn preflight(options: &OpenOptions, scan: &WalScan) -> Result<(u128, u64), OpenE
     Ok((format.identity.store_id, last))
 }
 
-/// RocksDB cuts a torn tail by itself, except that it may take up again what lies behind zeroes or in a later
-/// file. When there is something intact behind the bad place, which nobody called synced, we cut first.
+/// RocksDB cuts a torn tail by itself, except that it may take up again what lies behind zeroes or in a later file,
+/// and that its reader never comes to an end at some tails (see [`Mode::Tables`]). So we cut first.
 fn cut_tail(scan: &WalScan, bad: &BadPlace) -> Result<(), OpenError> {
-    if scan.first_behind.is_none() {
-        return Ok(());
-    }
     let from = scan.files.iter().position(|file| *file == bad.file).unwrap_or(scan.files.len());
     for (file, keep) in scan.files[from..].iter().zip(std::iter::once(bad.record).chain(zeroes())) {
         truncate(file, keep)?;

@@ -35,6 +35,16 @@ pub(super) enum Mode {
     Write,
     /// An existing one, perhaps another process's; leaves no trace.
     ReadOnly,
+    /// As `ReadOnly`, without what only the log files hold: RocksDB is kept from reading them, since its reader
+    /// does not end at a record that says of itself, wrongly, that it is in a recycled file.
+    Tables,
+}
+
+impl Mode {
+    /// Whether nothing may be written.
+    pub(super) const fn reads_only(self) -> bool {
+        matches!(self, Self::ReadOnly | Self::Tables)
+    }
 }
 
 /// The options of the whole database.
@@ -75,7 +85,7 @@ pub(super) fn database(mode: Mode, memtable_bytes: usize) -> Result<Options, Ope
     options.set_log_level(LogLevel::Warn);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
-    if mode == Mode::ReadOnly {
+    if mode.reads_only() {
         // Otherwise even a reader renames the owner's info log.
         options.set_info_logger(InfoLogger::new_callback_logger(LogLevel::Fatal, |_, _| {}));
     }
