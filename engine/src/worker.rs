@@ -383,7 +383,8 @@ impl<M: StateMachine> Worker<M> {
         let flushing = &mut self.flushing;
         let late = now.0.saturating_sub(flushing.last_us) >= self.parts.flush.interval_us;
         let due = flushing.bytes_since >= self.parts.flush.bytes || (late && unflushed);
-        if flushing.running || !(due || !flushing.wanted_by.is_empty()) {
+        let wanted = due || !flushing.wanted_by.is_empty();
+        if flushing.running || !wanted {
             return Ok(());
         }
         flushing.running_for = std::mem::take(&mut flushing.wanted_by);

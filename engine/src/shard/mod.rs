@@ -1,6 +1,6 @@
 //! All groups of one worker, as one deterministic state machine.
 //!
-//! A round is: any number of inputs ([`Shard::submit`], [`Shard::messages`], [`Shard::persisted`], …), each of which
+//! A round is: any number of inputs (`Shard::submit`, [`Shard::messages`], [`Shard::persisted`], …), each of which
 //! only tells the replica it concerns, then one [`Shard::end_round`], which drains every replica that was
 //! touched: seals proposals into blocks, collects what must be persisted, sends, and hands out what is committed.
 //! So the work per group is paid once per round, however many inputs the round had.

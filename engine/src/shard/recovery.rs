@@ -159,7 +159,7 @@ impl Builder {
                 if dead.round == round { dead_here += 1 } else { dead_before.push(dead.round) }
             });
             // The blocks before the first one that is left may have gone with their batches.
-            let expected = group.log.last().map_or(block.first().0, |last| last + 1);
+            let expected = group.log.last().map_or_else(|| block.first().0, |last| last + 1);
             if block.first().0 != expected {
                 let (group, found) = (block.group(), block.first().0);
                 return Err(RecoveryError::Hole { group, expected, found });

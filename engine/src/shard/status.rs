@@ -34,23 +34,22 @@ impl Shard {
 
     fn describe(&self, replica: &Replica) -> GroupStatus {
         let status = replica.raft.status();
+        let last = status.last.index.0;
         let members = replica.members.iter().map(|member| {
-            let progress = replica.raft.progress().find(|p| p.id == member.replica);
-            let own = member.replica == status.id;
-            MemberStatus {
-                replica: member.replica.get(),
-                node: member.node,
-                progress: if own { own_progress(&status) } else { None }.or(progress.map(|p| {
-                    ProgressStatus {
-                        state: state_name(p.state).to_owned(),
-                        matched: p.matched.0,
-                        next: p.next.0,
-                        inflight_bytes: p.inflight_bytes,
-                        lag: status.last.index.0.saturating_sub(p.matched.0),
-                        active: p.recent_active,
-                    }
-                })),
-            }
+            let progress = if member.replica == status.id {
+                own_progress(&status)
+            } else {
+                let progress = replica.raft.progress().find(|p| p.id == member.replica);
+                progress.map(|p| ProgressStatus {
+                    state: state_name(p.state).to_owned(),
+                    matched: p.matched.0,
+                    next: p.next.0,
+                    inflight_bytes: p.inflight_bytes,
+                    lag: last.saturating_sub(p.matched.0),
+                    active: p.recent_active,
+                })
+            };
+            MemberStatus { replica: member.replica.get(), node: member.node, progress }
         });
         GroupStatus {
             group: replica.group,
