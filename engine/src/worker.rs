@@ -128,7 +128,9 @@ enum Stopping {
 
 impl<M: StateMachine> Worker<M> {
     pub(crate) fn new(parts: WorkerParts<M>) -> Self {
-        let flushing = Flushing { last_us: parts.clock.now().0, ..Flushing::default() };
+        // What recovery found counts as written since the last cycle, or restarts would let it grow for ever.
+        let (last_us, bytes_since) = (parts.clock.now().0, parts.shard.retained_bytes());
+        let flushing = Flushing { last_us, bytes_since, ..Flushing::default() };
         Self {
             parts,
             out: Output::default(),

@@ -10,6 +10,7 @@ use super::header::BatchHeader;
 use super::identity::FormatRecord;
 use super::rocks_db::Database;
 use super::rocks_options::Mode;
+use super::wal_scan;
 use super::witness::{self, WitnessState};
 use super::{GroupRecord, Holder, Identity, OpenError, OpenOptions, PartVisitor, format, lock};
 
@@ -56,6 +57,16 @@ impl StoreView {
     }
 
     fn try_open(options: &OpenOptions, witness: &WitnessState) -> Result<Self, OpenError> {
+        let scan = wal_scan::scan(&options.log_dir(), None)?;
+        if let Some(bad) = scan.bad.filter(wal_scan::BadPlace::claims_recycling) {
+            let why =
+                "a damaged record ends the log; a node that opens the store cuts or refuses it";
+            return Err(OpenError::Corrupt {
+                file: bad.file,
+                offset: bad.offset,
+                why: why.to_owned(),
+            });
+        }
         let mode = Mode::ReadOnly;
         let database = Database::open(&options.log_dir(), mode, options.memtable_bytes)?;
         let format = database.format_record()?;

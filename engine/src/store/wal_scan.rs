@@ -15,6 +15,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use zerocopy::FromBytes as _;
@@ -44,6 +45,24 @@ pub struct BadPlace {
     pub record: u64,
     /// What is wrong.
     pub why: Flaw,
+}
+
+/// The types of records in recycled files, which this store never has (RocksDB's `db/log_format.h`).
+const RECYCLED_TYPES: [u8; 6] = [5, 6, 7, 8, 11, 131];
+
+/// Where the type stands in a physical record: behind checksum and length.
+const TYPE_OFFSET: u64 = 6;
+
+impl BadPlace {
+    /// Whether the record says of itself, wrongly, that it is in a recycled file: RocksDB's reader does not come to
+    /// an end at such a record, so it must not be let near it.
+    #[must_use]
+    pub fn claims_recycling(&self) -> bool {
+        let mut kind = [0];
+        let read = File::open(&self.file)
+            .and_then(|file| file.read_exact_at(&mut kind, self.offset + TYPE_OFFSET));
+        read.is_ok() && RECYCLED_TYPES.contains(&kind[0])
+    }
 }
 
 /// What is wrong at a [`BadPlace`].
