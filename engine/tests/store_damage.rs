@@ -1,5 +1,5 @@
 //! Damage to a store: what was synced and is not there is refused by name; what was never synced is cut.
-
+#![cfg(feature = "rocks")]
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 mod store_common;

@@ -1,5 +1,5 @@
 //! The log of a store on RocksDB: what is written comes back, in whatever way the process ended.
-
+#![cfg(feature = "rocks")]
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 
 mod store_common;

@@ -1,5 +1,5 @@
 //! Records that are not what they should be, in a database that is otherwise whole: typed errors, no panic.
-
+#![cfg(feature = "rocks")]
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping it")]
 #![allow(clippy::big_endian_bytes, reason = "the keys of the log sort by number")]
 
