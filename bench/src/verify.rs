@@ -15,7 +15,9 @@ use crate::driver::Outcome;
 use crate::driver::ledger::{GroupAcks, LastWrite};
 use crate::error::BenchError;
 use crate::schedule::Share;
-use crate::workload::{KeySpace, Op, Workload};
+use crate::workload::{Op, Workload};
+
+mod keys;
 
 /// How long the replicas may take to catch up once the load has ended.
 const SETTLE_WAIT: Duration = Duration::from_secs(60);
@@ -79,12 +81,15 @@ pub(crate) fn verify(
                     });
                     check_history(target, group, acks, stats, &mut verdict);
                 }
-                Insight::Kv { .. } => {
-                    let keys = target.keys.as_ref().expect("a key-value run has keys");
-                    let last = &outcome.ledger.keys[place];
-                    check_keys(target, keys, slot, last, workload, &mut verdict);
-                }
+                // Checked key by key below.
+                Insight::Kv { .. } => {}
             }
+        }
+    }
+    if let (Insight::Kv { stores, .. }, Some(keys)) = (&target.insight, &target.keys) {
+        let expected = keys::Expected::new(keys, workload, outcomes);
+        for store in stores {
+            expected.check(store, &mut verdict);
         }
     }
     verdict.exact = unknown == 0;
@@ -177,35 +182,6 @@ fn history_fault(acks: &GroupAcks, entries: u64, sum: Option<u64>) -> Option<Str
             acks.hashes
         )),
         _ => None,
-    }
-}
-
-/// Reads every acknowledged key of a slot back, on every node.
-fn check_keys(
-    target: &Target,
-    keys: &KeySpace,
-    slot: usize,
-    last: &[LastWrite],
-    workload: &Workload,
-    verdict: &mut Verdict,
-) {
-    let (mut key, mut expected) = (Vec::new(), Vec::new());
-    for (&number, last) in keys.of_slot(slot).iter().zip(last) {
-        if last.index == 0 {
-            continue;
-        }
-        key.clear();
-        keys.write_key(number, &mut key);
-        for (node, engine) in target.engines().iter().enumerate() {
-            expected.clear();
-            let fault = match target.local_get(node, target.active[slot], &key) {
-                Ok(found) => key_fault(workload, last, found.as_deref(), &mut expected),
-                Err(e) => Some(e.to_string()),
-            };
-            if let Some(why) = fault {
-                verdict.fault(|| format!("key {number} on node {}: {why}", engine.node_id()));
-            }
-        }
     }
 }
 

@@ -131,6 +131,7 @@ impl Workload {
 pub(crate) struct KeySpace {
     size: usize,
     seed: u64,
+    keys: u32,
     /// By slot: the numbers of the keys its group serves.
     by_slot: Vec<Vec<u32>>,
 }
@@ -144,7 +145,7 @@ impl KeySpace {
         slots: usize,
         slot_of: impl Fn(&[u8]) -> Option<usize>,
     ) -> Self {
-        let mut space = Self { size, seed: mix64(seed), by_slot: vec![Vec::new(); slots] };
+        let mut space = Self { size, seed: mix64(seed), keys, by_slot: vec![Vec::new(); slots] };
         let mut key = Vec::with_capacity(size);
         for number in 0..keys {
             key.clear();
@@ -166,6 +167,19 @@ impl KeySpace {
         into.extend_from_slice(&spread.to_le_bytes());
         into.extend_from_slice(&number.to_le_bytes());
         into.resize(end, 0);
+    }
+
+    /// The number of a key that [`KeySpace::write_key`] made; `None` for any other bytes.
+    pub(crate) fn number_of(&self, key: &[u8]) -> Option<u32> {
+        let number = u32::from_le_bytes(key.get(8..12)?.try_into().ok()?);
+        let mut same = Vec::with_capacity(self.size);
+        self.write_key(number, &mut same);
+        (same == key).then_some(number)
+    }
+
+    /// How many keys there are, those of idle groups included.
+    pub(crate) const fn keys(&self) -> u32 {
+        self.keys
     }
 
     /// The numbers of the keys that slot `slot` serves.
@@ -250,6 +264,7 @@ mod tests {
                 let mut key = Vec::new();
                 space.write_key(number, &mut key);
                 assert_eq!((key.len(), usize::from(key[0] >> 6)), (16, slot));
+                assert_eq!(space.number_of(&key), Some(number));
                 keys.push(key);
             }
         }
@@ -257,6 +272,8 @@ mod tests {
         keys.dedup();
         assert_eq!(keys.len(), 10_000);
         assert_eq!(space.empty_slot(), None);
+        assert_eq!(space.number_of(&[0; 16]), None);
+        assert_eq!(space.number_of(b"short"), None);
     }
 
     #[test]
