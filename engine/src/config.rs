@@ -50,16 +50,20 @@ pub struct Config {
     pub log_writer: LogWriter,
     /// Raft's timing and windows.
     pub raft: kontiki_raft::Config,
-    /// Bytes of proposals that may wait in a shard's inbox before callers hear `Busy`. Default 64 MiB.
+    /// Bytes of requests that may wait in a shard's inbox before callers hear `Busy`. What the shard has taken and
+    /// not sealed into blocks yet is bounded apart from this, at 64 MiB. Default 64 MiB.
     pub inbox_bytes_max: usize,
-    /// Bytes of recent rounds kept in memory to serve followers and apply. Default 64 MiB.
+    /// Bytes of recent rounds kept in memory to serve followers and apply, shared by the workers; those not
+    /// persisted yet are kept in any case. Default 64 MiB.
     pub cache_bytes_max: usize,
     /// Bytes that may wait to be written to one peer. Default 16 MiB.
     pub peer_queue_bytes_max: usize,
-    /// Retained log bytes at which a flush cycle starts. Default 64 MiB: below the memtable, so that most rounds
-    /// are dead before RocksDB would write them a second time.
+    /// About how many bytes of rounds the log holds while all members are up. A flush cycle begins when half of
+    /// it, shared by the workers, was written since the last one began; the other half is for what comes while it
+    /// runs. 1 MiB to 1 TiB. Default 64 MiB: below the memtable, so that most rounds are dead before RocksDB would
+    /// write them a second time.
     pub log_retain_bytes: u64,
-    /// The longest time between two flush cycles of a store that is being written. Default 30 s.
+    /// The longest time between two flush cycles while the log holds anything. 100 ms to a day; default 30 s.
     pub flush_interval: Duration,
     /// The log database's memtable. Default 128 MiB.
     pub log_memtable_bytes: usize,

@@ -50,9 +50,7 @@
 //! use std::path::PathBuf;
 //!
 //! use kontiki::machine::{Answers, FlushJob, MachineContext, MachineError, StateMachine};
-//! use kontiki::{Bootstrap, Config, Engine};
-//! use kontiki_net::Block;
-//! use kontiki_raft::Index;
+//! use kontiki::{Block, Bootstrap, Config, Engine, Index};
 //!
 //! struct Tally {
 //!     file: PathBuf,
@@ -181,7 +179,7 @@
 //! # What always holds
 //!
 //! - An acknowledged write is on the disks of a majority, with [`Durability::Fsync`], and applied on the leader.
-//! - Each request is answered exactly once, also when the engine stops.
+//! - Each request is answered exactly once, also when the engine stops or a fault ends it.
 //! - After a failed sync nothing is acknowledged any more, and nothing is retried.
 //!
 //! Deliberately absent, so far: changes of membership, snapshots, splitting and merging of ranges, forwarding to the

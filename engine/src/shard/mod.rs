@@ -5,7 +5,7 @@
 //! touched: seals proposals into blocks, collects what must be persisted, sends, and hands out what is committed.
 //! So the work per group is paid once per round, however many inputs the round had.
 //!
-//! Invariants (DESIGN ordering rules, as assertions here and in the core):
+//! Invariants (of the ordering rules in `ARCHITECTURE.md`, as assertions here and in the core):
 //! - A block is in the round's bytes before any message names it.
 //! - What is handed out to be applied is committed and persisted here.
 //! - Rounds complete in the order in which they were handed out.
