@@ -79,7 +79,7 @@ impl StoreName {
     pub const fn as_bytes(self) -> &'static [u8] {
         match self {
             Self::Format => b"format",
-            Self::BootEpoch => b"boot_epoch",
+            Self::BootEpoch => b"epoch",
         }
     }
 }

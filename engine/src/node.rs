@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{Builder as ThreadBuilder, JoinHandle};
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use kontiki_net::{Net, NetConfig};
 use kontiki_raft::ReplicaId;
 use parking_lot::Mutex;
@@ -36,6 +36,9 @@ use crate::writer::{Job, LogSlot, Writer};
 
 /// How long an operator's question waits for a worker before it counts as stopped.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often a call that waits for a flush looks whether the engine is still there.
+const FLUSH_LOOK: Duration = Duration::from_secs(1);
 
 /// Flush cycles that may wait for the maintenance thread: one per worker at a time, 64 workers at most.
 const CHORES_MAX: usize = 64;
@@ -183,7 +186,15 @@ pub(crate) fn open<S: Machines>(
         let first_start = fresh.then_some(config.peers.len() + 1);
         workers.push(office.worker(&config, number, shard, machine, net, receiver, first_start));
     }
-    let threads = start(&config, &failure, office, workers, machines.background())?;
+    let started = start(&config, &failure, office, workers, machines.background());
+    let threads = started.inspect_err(|_| {
+        // What runs already must not go on without the rest.
+        router.stop();
+        for inbox in router.inboxes() {
+            inbox.close();
+            inbox.tell(ToWorker::Stop { clean: false });
+        }
+    })?;
     Ok(Node {
         identity: opened.identity,
         listen,
@@ -535,7 +546,7 @@ impl Node {
         let peers = self.config.peers.iter().map(|&(node, address)| PeerStatus {
             node,
             address: address.to_string(),
-            connected: links(node).all(|peer| peer.connected),
+            connected: states.iter().all(|s| s.iter().any(|p| p.node == node && p.connected)),
             reason: links(node).filter(|p| !p.connected).find_map(|p| p.reason.clone()),
         });
         Ok(NodeStatus {
@@ -572,17 +583,25 @@ impl Node {
     }
 
     pub(crate) fn flush(&self) -> Result<(), RequestError> {
-        // The answer is that the worker lets go of the sender when the cycle has ended.
-        let (tx, rx) = bounded::<()>(1);
+        let mut asked = Vec::new();
         for inbox in self.router.inboxes() {
-            if !inbox.tell(ToWorker::Ask(Ask::Flush(tx.clone()))) {
+            let (tx, rx) = bounded(1);
+            if !inbox.tell(ToWorker::Ask(Ask::Flush(tx))) {
                 return Err(RequestError::Stopped);
             }
+            asked.push(rx);
         }
-        drop(tx);
-        // An answer never comes: the senders are dropped when the cycle has ended.
-        rx.recv().ok();
-        if self.fatal().is_some() { Err(RequestError::Stopped) } else { Ok(()) }
+        asked.iter().try_for_each(|rx| {
+            // A cycle takes as long as the disk does; only an end of the engine ends the wait for it.
+            while self.fatal().is_none() && self.threads.lock().is_some() {
+                match rx.recv_timeout(FLUSH_LOOK) {
+                    Ok(()) => return Ok(()),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            Err(RequestError::Stopped)
+        })
     }
 
     pub(crate) fn shutdown(&self) -> Result<(), ShutdownError> {

@@ -51,7 +51,7 @@ pub(crate) enum Ask {
     Transfer(u64, Option<u64>, Sender<Result<(), RequestError>>),
     /// Hand every leadership over; answers how many there are now.
     HandOver(Sender<u64>),
-    /// Flush; answered when the cycle has ended.
+    /// Flush; answered when what is applied now is durable, and never when that fails.
     Flush(Sender<()>),
     /// The peers' connections.
     Peers(Sender<Vec<PeerState>>),

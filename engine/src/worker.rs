@@ -272,7 +272,9 @@ impl<M: StateMachine> Worker<M> {
                 self.parts.metrics.flush_cycles.add(1);
                 self.flushing.running = false;
                 self.flushing.last_us = now.0;
-                self.flushing.running_for.clear();
+                for asked in self.flushing.running_for.drain(..) {
+                    asked.send(()).ok(); // Whoever asked may have gone.
+                }
             }
             ToWorker::Adopt(handoff) => self.parts.net.adopt(handoff),
             ToWorker::Ask(ask) => self.answer(now, ask),
@@ -537,6 +539,7 @@ impl<M> Drop for Worker<M> {
     /// However a worker ends, a broken assertion included, nobody is left waiting for it.
     fn drop(&mut self) {
         self.abandon();
+        while self.parts.receiver.internal.try_recv().is_ok() {}
     }
 }
 

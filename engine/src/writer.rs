@@ -23,7 +23,7 @@ use crate::store::{LogBatch, LogStore, Part, RocksLog, StoreError};
 pub(crate) const ROUNDS_QUEUED_MAX: usize = 1024;
 
 /// The most bytes of rounds in one batch: what RocksDB is asked to insert at once.
-const BATCH_BYTES_MAX: usize = 64 << 20;
+const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// A round of one shard, on its way to the disk.
 pub(crate) struct Job {
@@ -56,13 +56,14 @@ pub(crate) struct LogSlot {
 
 impl LogSlot {
     pub(crate) fn new(log: RocksLog, shards: usize, metrics: Arc<Metrics>) -> Self {
+        let (_, last) = log.numbers();
         Self {
             log,
             batch: LogBatch::default(),
             placed: Vec::new(),
             bytes: 0,
             retained: vec![Retention::Nothing; shards],
-            last: 0,
+            last,
             metrics,
         }
     }

@@ -58,6 +58,9 @@ pub(crate) struct Rounds {
 /// Buffers kept for reuse: as many as rounds are being made, sent and written at one time.
 const SPARE_MAX: usize = 4;
 
+/// Room that a round may waste, besides three times its own size.
+const FIT_BYTES: usize = 64 << 10;
+
 impl Rounds {
     pub(crate) fn new(cache_bytes_max: usize) -> Self {
         Self {
@@ -155,7 +158,7 @@ impl Rounds {
     /// Lets the dead rounds at the front go, and says which batches hold nothing live any more: all before the
     /// number returned, if it moved.
     pub(crate) fn drop_dead(&mut self) -> Option<Retention> {
-        let before = self.last_dead;
+        let before = self.base;
         // An unpersisted round stays even when dead: its place is still to come.
         while self.rounds.front().is_some_and(|r| r.live_blocks == 0 && r.place.is_some()) {
             let round = self.rounds.pop_front().expect("seen just now");
@@ -166,7 +169,7 @@ impl Rounds {
             }
             self.last_dead = round.place.map(|place| place.number);
         }
-        if self.last_dead == before {
+        if self.base == before {
             return None;
         }
         // A batch may hold several rounds, so the batch of the last dead one may still be needed.
@@ -194,6 +197,20 @@ impl Rounds {
             bytes.clear();
             self.spare.push(bytes);
         }
+    }
+
+    /// The same bytes in a buffer that is not far larger: a small round must not hold the room of a large one for
+    /// as long as it is cached. The large buffer is kept for a round to come.
+    pub(crate) fn fitted(&mut self, mut bytes: Vec<u8>) -> Vec<u8> {
+        if bytes.capacity() <= 4 * bytes.len() + FIT_BYTES {
+            return bytes;
+        }
+        let fitted = bytes.clone();
+        bytes.clear();
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(bytes);
+        }
+        fitted
     }
 
     /// An empty buffer, with the room of an earlier round when there is one.

@@ -15,6 +15,7 @@ use crate::log::index::{BlockIndex, BlockRef};
 use crate::log::rounds::Rounds;
 
 use super::output::{Committed, Links, Output, RoundWrite};
+use super::proposals::cost;
 use super::replica::Replica;
 use super::{APPLY_BYTES_MAX, Building, InFlight, ROUND_BYTES_MAX, ROUNDS_SEALING_MAX, Shard};
 
@@ -121,7 +122,7 @@ impl Shard {
                 proposals.sealed(take, proposed.first);
                 replica.proposals = proposals;
                 self.building.sealed = true;
-                self.queued_bytes -= take.bytes as usize;
+                self.queued_bytes -= cost(take.count, take.bytes);
                 out.counts.blocks_sealed += 1;
                 out.counts.entries_proposed += u64::from(take.count);
                 out.counts.payload_bytes += u64::from(take.bytes);
@@ -283,7 +284,7 @@ impl Shard {
             ..Building::default()
         };
         let done = std::mem::replace(&mut self.building, next);
-        let bytes = Arc::new(done.bytes);
+        let bytes = Arc::new(self.rounds.fitted(done.bytes));
         self.rounds.push(Arc::clone(&bytes), done.blocks - done.dead);
         self.in_flight_bytes += bytes.len();
         self.sealed_in_flight += usize::from(done.sealed);

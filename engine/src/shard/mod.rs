@@ -55,7 +55,7 @@ use timers::Timers;
 pub const ROUNDS_SEALING_MAX: usize = 2;
 
 /// Bytes of a round from which on proposals wait for the next one.
-const ROUND_BYTES_MAX: usize = 64 << 20;
+const ROUND_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of blocks handed to the machine in one round; the rest waits for the next one, so that the machine can
 /// say in between that it has enough.
@@ -144,7 +144,7 @@ pub struct Shard {
     ready: Vec<u32>,
     /// Replicas that will be ready again when a round completes: their proposals wait for it.
     held: Vec<u32>,
-    /// Payload bytes of proposals that no block holds yet.
+    /// Bytes of proposals that no block holds yet, with what each costs besides its payload.
     queued_bytes: usize,
     /// Bytes of rounds handed out and not yet persisted.
     in_flight_bytes: usize,

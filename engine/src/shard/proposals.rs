@@ -47,6 +47,11 @@ pub(super) struct Take {
     pub(super) bytes: u32,
 }
 
+/// What `count` queued requests with `bytes` of payload count for: their memory, roughly.
+pub(super) const fn cost(count: u32, bytes: u32) -> usize {
+    bytes as usize + count as usize * 64
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
@@ -57,7 +62,7 @@ pub(super) struct Proposals {
 }
 
 impl Proposals {
-    /// Queues run number `run` of a submission; returns its payload's bytes.
+    /// Queues run number `run` of a submission; returns what it counts for ([`cost`]).
     pub(super) fn queue(&mut self, submitted: &Arc<Submitted>, run: u32) -> usize {
         let of = &submitted.submission.runs()[run as usize];
         debug_assert_eq!(of.kind, RunKind::Write);
@@ -66,7 +71,7 @@ impl Proposals {
             payload_start: of.payload_start,
             payload_len: of.payload_len,
         });
-        of.payload_len as usize
+        cost(of.count, of.payload_len)
     }
 
     pub(super) fn has_queued(&self) -> bool {
@@ -169,9 +174,9 @@ impl Proposals {
         }
     }
 
-    /// Answers everything that is queued with `error`; returns its payload's bytes.
+    /// Answers everything that is queued with `error`; returns what it counted for.
     pub(super) fn refuse_queued(&mut self, error: RequestError, out: &mut Output) -> usize {
-        let bytes = self.queued.iter().map(|queued| queued.payload_len as usize).sum();
+        let bytes = self.queued.iter().map(|q| cost(q.part.count, q.payload_len)).sum();
         for queued in self.queued.drain(..) {
             out.refuse(queued.part, error);
         }
