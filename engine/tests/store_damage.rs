@@ -17,7 +17,7 @@ fn crashed(count: u64, len: usize) -> Fixture {
     let mut log = opened.log;
     for seed in 1..=count {
         let mut next = batch(seed, len);
-        next.records.push((seed % 3 + 1, record(seed)));
+        next.records.push((seed % 3 + 1, record(seed).into()));
         log.write(&next).unwrap();
     }
     store.image()

@@ -23,7 +23,7 @@ fn what_is_written_comes_back_after_a_clean_shutdown() {
         let first = log.write(&batch(1, 1000)).unwrap();
         let two = LogBatch {
             parts: vec![part(2, 10), part(3, 40_000)],
-            records: vec![(2, record(9)), (7, record(5))],
+            records: vec![(2, record(9).into()), (7, record(5).into())],
             delete_below: None,
         };
         let second = log.write(&two).unwrap();

@@ -142,8 +142,8 @@ impl Shard {
         let Some(persist) = replica.raft.take_persist() else { return };
         self.building.marks.push((slot, persist.seq));
         if let Some(hard_state) = persist.hard_state {
-            replica.record.hard_state = hard_state;
-            self.building.records.push((replica.group, (*replica.record).clone()));
+            Arc::make_mut(&mut replica.record).hard_state = hard_state;
+            self.building.records.push((replica.group, Arc::clone(&replica.record)));
         }
     }
 

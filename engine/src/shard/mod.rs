@@ -114,7 +114,7 @@ struct InFlight {
 struct Building {
     bytes: Vec<u8>,
     blocks: u32,
-    records: Vec<(u64, GroupRecord)>,
+    records: Vec<(u64, Arc<GroupRecord>)>,
     marks: Vec<(u32, u64)>,
     retention: Option<Retention>,
     /// Whether it holds proposals of clients.

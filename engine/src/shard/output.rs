@@ -31,7 +31,7 @@ pub struct RoundWrite {
     /// How many blocks these are.
     pub blocks: u32,
     /// Groups whose hard state or compacted position changed.
-    pub records: Vec<(u64, GroupRecord)>,
+    pub records: Vec<(u64, Arc<GroupRecord>)>,
     /// What this shard needs of the log from now on, when that changed.
     pub retention: Option<Retention>,
 }

@@ -216,7 +216,7 @@ impl Builder {
                 raft,
                 log,
                 members,
-                record: Box::new(record),
+                record: Arc::new(record),
                 proposals: Proposals::default(),
                 reads: Reads::default(),
                 applied,

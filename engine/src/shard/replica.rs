@@ -28,8 +28,9 @@ pub(super) struct Replica {
     /// Shared by all groups with the same members.
     pub(super) members: Arc<[Member]>,
     /// What recovery needs to know; hard state and compacted position are brought up to date when it is written.
-    /// Boxed, since it is touched by elections and compactions only.
-    pub(super) record: Box<GroupRecord>,
+    /// Apart from the rest, since it is touched by elections and compactions only, and shared with the writer
+    /// rather than copied for it.
+    pub(super) record: Arc<GroupRecord>,
     pub(super) proposals: Proposals,
     pub(super) reads: Reads,
     /// What the machine has applied.

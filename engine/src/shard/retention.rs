@@ -6,6 +6,8 @@
 //!
 //! The new compacted positions are written in the same batch as the deletion of the batches that died by them.
 
+use std::sync::Arc;
+
 use kontiki_raft::Index;
 
 use super::Shard;
@@ -37,8 +39,8 @@ impl Shard {
             );
             let (rounds, building) = (&mut self.rounds, &mut self.building);
             replica.log.compact(through, |dead| Self::release(rounds, building, dead.round));
-            replica.record.compacted = position;
-            building.records.push((replica.group, (*replica.record).clone()));
+            Arc::make_mut(&mut replica.record).compacted = position;
+            building.records.push((replica.group, Arc::clone(&replica.record)));
             out.counts.compactions += 1;
         }
         if let Some(retention) = self.rounds.drop_dead() {

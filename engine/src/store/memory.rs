@@ -168,7 +168,7 @@ impl Inner {
         for stored in self.batches.iter_mut() {
             if stored.number > self.synced && stored.number <= number {
                 for (group, record) in stored.batch.records.drain(..) {
-                    self.groups.insert(group, record);
+                    self.groups.insert(group, Arc::unwrap_or_clone(record));
                 }
             }
         }

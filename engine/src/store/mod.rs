@@ -95,7 +95,7 @@ pub struct LogBatch {
     /// The rounds, in the order in which they were sealed. At most [`PARTS_MAX`].
     pub parts: Vec<Part>,
     /// The groups whose record changed: group id and the whole new record. The last one of a group counts.
-    pub records: Vec<(u64, GroupRecord)>,
+    pub records: Vec<(u64, Arc<GroupRecord>)>,
     /// Batches with a lower number hold no live block any more. Never moves back; lower values are ignored.
     pub delete_below: Option<u64>,
 }
