@@ -25,6 +25,7 @@ fn replica(number: u64) -> Raft {
     let start = Start {
         id: id(number),
         membership: Membership::new(&[id(1), id(2), id(3)]).expect("three voters"),
+        changes: &[],
         hard_state: HardState::default(),
         compacted: Position::ZERO,
         spans: &[],
@@ -102,7 +103,7 @@ fn step_append(c: &mut Criterion) {
             let last = prev.advanced(16);
             let (header, spans) = append(prev, last);
             prev = last;
-            raft.step_append(NOW, black_box(&header), black_box(&spans))
+            raft.step_append(NOW, black_box(&header), black_box(&spans), &[])
         });
     });
     let mut raft = replica(1);
@@ -112,7 +113,7 @@ fn step_append(c: &mut Criterion) {
             let last = prev.advanced(16);
             let (header, spans) = append(prev, last);
             prev = last;
-            raft.step_append(NOW, black_box(&header), black_box(&spans));
+            raft.step_append(NOW, black_box(&header), black_box(&spans), &[]);
             let write = raft.take_persist().expect("entries to write");
             raft.on_persisted(write.seq);
             raft.take_message()

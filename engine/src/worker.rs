@@ -160,7 +160,7 @@ impl<M: StateMachine> Worker<M> {
         self.take_events(now);
         self.take_internal(now);
         self.take_messages(now);
-        let requests = self.takes_requests() && self.take_requests();
+        let requests = self.takes_requests() && self.take_requests(now);
         self.parts.shard.tick(now);
         self.maybe_flush(now)?;
         self.finish_round(requests)
@@ -480,12 +480,12 @@ impl<M: StateMachine> Worker<M> {
 }
 
 impl<M> Worker<M> {
-    fn take_requests(&mut self) -> bool {
+    fn take_requests(&mut self, now: Time) -> bool {
         let mut any = false;
         for _ in 0..REQUESTS_PER_TURN {
             let Ok(submitted) = self.parts.receiver.requests.try_recv() else { break };
             self.parts.inbox.taken(&submitted);
-            self.parts.shard.submit(&submitted, &mut self.out);
+            self.parts.shard.submit(now, &submitted, &mut self.out);
             any = true;
         }
         any
@@ -529,7 +529,8 @@ impl<M> Worker<M> {
     /// Answers whatever waits here with `Stopped`; takes nothing more.
     fn abandon(&mut self) {
         self.parts.inbox.close();
-        while self.take_requests() {}
+        let now = self.parts.clock.now();
+        while self.take_requests(now) {}
         self.parts.shard.stop(&mut self.out);
         self.report();
     }

@@ -56,8 +56,8 @@ fn message_header(group: u64, message: &Message) -> MessageHeader {
             let (term, index) = position(hint);
             (MessageCode::AppendReject, false, [prev.0, term, index, read_round])
         }
-        MessageKind::Heartbeat { commit, floor, read_round } => {
-            (MessageCode::Heartbeat, false, [commit.0, floor.0, read_round, 0])
+        MessageKind::Heartbeat { commit, floor, read_round, sleep } => {
+            (MessageCode::Heartbeat, sleep, [commit.0, floor.0, read_round, 0])
         }
         MessageKind::HeartbeatAck { read_round } => {
             (MessageCode::HeartbeatAck, false, [read_round, 0, 0, 0])
@@ -65,6 +65,10 @@ fn message_header(group: u64, message: &Message) -> MessageHeader {
         MessageKind::TimeoutNow { last } => {
             let (term, index) = position(last);
             (MessageCode::TimeoutNow, false, [term, index, 0, 0])
+        }
+        MessageKind::ReadIndex { request } => (MessageCode::ReadIndex, false, [request, 0, 0, 0]),
+        MessageKind::ReadIndexReply { request, index } => {
+            (MessageCode::ReadIndexReply, false, [request, index.0, 0, 0])
         }
     };
     let mut header = MessageHeader {
@@ -294,10 +298,14 @@ fn decode_message(header: &MessageHeader, code: MessageCode) -> Result<Message, 
         }
         MessageCode::Heartbeat => {
             let (commit, floor) = (Index(a), Index(b));
-            (MessageKind::Heartbeat { commit, floor, read_round: c }, 3, false)
+            (MessageKind::Heartbeat { commit, floor, read_round: c, sleep: flag }, 3, true)
         }
         MessageCode::HeartbeatAck => (MessageKind::HeartbeatAck { read_round: a }, 1, false),
         MessageCode::TimeoutNow => (MessageKind::TimeoutNow { last: position(a, b) }, 2, false),
+        MessageCode::ReadIndex => (MessageKind::ReadIndex { request: a }, 1, false),
+        MessageCode::ReadIndexReply => {
+            (MessageKind::ReadIndexReply { request: a, index: Index(b) }, 2, false)
+        }
         MessageCode::Append => unreachable!("appends take the other path"),
     };
     if [a, b, c, d, e, f][used..].iter().any(|field| *field != 0) || (flag && !flagged) {

@@ -206,6 +206,10 @@ pub enum MessageCode {
     HeartbeatAck = 9,
     /// The leader asks the receiver to take over.
     TimeoutNow = 10,
+    /// A follower asks where reads may be served.
+    ReadIndex = 11,
+    /// The answer to it.
+    ReadIndexReply = 12,
 }
 
 impl MessageCode {
@@ -223,6 +227,8 @@ impl MessageCode {
             8 => Self::Heartbeat,
             9 => Self::HeartbeatAck,
             10 => Self::TimeoutNow,
+            11 => Self::ReadIndex,
+            12 => Self::ReadIndexReply,
             _ => return None,
         })
     }

@@ -8,34 +8,37 @@
 //! end is what the votes are given for (hazard E4); the candidate's own vote counts from then on.
 //! Neither knows a leader, so neither refuses the other for the sake of one (hazard E7).
 
+use crate::membership::MEMBERS_MAX;
 use crate::message::{Message, MessageKind};
-use crate::raft::{Raft, RoleState, SESSION};
+use crate::planted::{self, Bug};
+use crate::raft::{Raft, RoleState};
 use crate::types::{HardState, ReplicaId, Time};
 
 /// Who was asked, and who agreed: one bit per slot of the membership.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Ballot {
-    asked: u8,
-    granted: u8,
+    asked: u16,
+    granted: u16,
     /// A leader ordered the campaign.
     forced: bool,
 }
 
-const _: () = assert!(crate::membership::VOTERS_MAX <= 8, "a ballot has eight bits");
-
-impl Ballot {
-    const fn granted_count(&self) -> usize {
-        self.granted.count_ones() as usize
-    }
-}
+const _: () = assert!(MEMBERS_MAX <= 16, "a ballot has sixteen bits");
 
 impl Raft {
-    fn own_bit(&self) -> u8 {
-        let slot = self.membership.voter_slot(self.id).expect("a replica is in its membership");
-        1 << slot
+    fn own_bit(&self) -> u16 {
+        let slot = self.memberships.current().slot(self.id);
+        1 << slot.expect("an electable replica is a member")
     }
 
+    /// Campaigns, if this replica may: first for the right to, where that is asked for.
     pub(crate) fn become_pre_candidate(&mut self, now: Time) {
+        if !self.can_campaign() {
+            return self.arm(now);
+        }
+        if !self.config.pre_vote {
+            return self.become_candidate(now, false);
+        }
         // The timer draws anew, so that rivals part.
         self.become_follower(now, None);
         let own = self.own_bit();
@@ -45,7 +48,7 @@ impl Raft {
 
     fn maybe_campaign(&mut self, now: Time) {
         if let RoleState::PreCandidate(ballot) = &self.role
-            && ballot.granted_count() >= self.membership.quorum()
+            && self.memberships.current().elects(ballot.granted)
         {
             self.become_candidate(now, false);
         }
@@ -54,14 +57,16 @@ impl Raft {
     pub(crate) fn become_candidate(&mut self, now: Time, forced: bool) {
         assert!(!self.is_leader(), "a leader does not campaign");
         self.enter_term(HardState { term: self.hard_state.term.next(), vote: Some(self.id) });
+        self.reads_lost |= self.talk.lose_reads();
         self.arm(now);
         self.role = RoleState::Candidate(Ballot { asked: self.own_bit(), granted: 0, forced });
     }
 
     /// Whether everything that a request for votes claims is durable.
     fn is_settled(&self) -> bool {
-        self.durability.hard_state_is_durable()
-            && self.durability.persisted() == self.log.last().index
+        (self.durability.hard_state_is_durable()
+            && self.durability.persisted() == self.log.last().index)
+            || planted::has(Bug::VoteBeforePersist)
     }
 
     /// Counts the candidate's own vote, once it is durable.
@@ -69,15 +74,16 @@ impl Raft {
         if self.is_settled() {
             // Nobody else was asked before, so this wins only where there is nobody else, and
             // then nothing depends on the time.
-            self.count_vote(self.armed_at, self.id);
+            self.count_vote(self.support_until, self.id);
         }
     }
 
     fn count_vote(&mut self, now: Time, from: ReplicaId) {
-        let Some(slot) = self.membership.voter_slot(from) else { return };
+        let membership = self.memberships.current();
+        let Some(slot) = membership.slot(from) else { return };
         let RoleState::Candidate(ballot) = &mut self.role else { return };
         ballot.granted |= 1 << slot;
-        if ballot.granted_count() >= self.membership.quorum() {
+        if membership.elects(ballot.granted) {
             self.become_leader(now);
         }
     }
@@ -93,21 +99,23 @@ impl Raft {
             RoleState::Candidate(ballot) => (ballot, false),
             RoleState::Follower(_) | RoleState::Leader(_) => return None,
         };
-        let slot = ballot.asked.trailing_ones() as usize;
-        let mut unasked = self.membership.voters().iter().enumerate().skip(slot);
-        let (slot, &to) = unasked.find(|(slot, _)| ballot.asked & (1 << slot) == 0)?;
+        let membership = self.memberships.current();
+        let mut members = membership.members().enumerate();
+        let unasked = |slot: usize| ballot.asked & (1 << slot) == 0;
+        let (slot, member) = members.find(|&(slot, m)| m.seat.votes() && unasked(slot))?;
+        let to = member.id;
         ballot.asked |= 1 << slot;
         let kind = if pre {
             MessageKind::PreVote { last }
         } else {
             MessageKind::Vote { last, forced: ballot.forced }
         };
-        Some(Message { from: self.id, to, term: self.hard_state.term, kind, session: SESSION })
+        Some(Message { from: self.id, to, term: self.hard_state.term, kind, session: 0 })
     }
 
     /// A refusal needs no counting: its term, if later than ours, has already made us follow.
     pub(crate) fn on_pre_vote_reply(&mut self, now: Time, from: ReplicaId, granted: bool) {
-        let slot = self.membership.voter_slot(from);
+        let slot = self.memberships.current().slot(from);
         if let (RoleState::PreCandidate(ballot), Some(slot), true) = (&mut self.role, slot, granted)
         {
             ballot.granted |= 1 << slot;

@@ -14,6 +14,45 @@ pub struct Config {
     pub inflight_bytes_max: u32,
     /// Bytes of proposals that may wait for their commit, in the whole group.
     pub uncommitted_bytes_max: u32,
+    /// How long a leader may serve reads without asking, in percent of the election timeout and
+    /// counted from the sending of what a majority answered (thesis §6.4.1). 0 turns leases off;
+    /// at most [`LEASE_PERCENT_MAX`], which leaves room for clocks that run 10 % fast or slow. All
+    /// replicas of a group must agree on whether there are leases: with them, a replica that
+    /// starts waits out one election timeout before it votes, since it may have promised so.
+    pub lease_percent: u8,
+    /// How willing the replica is to lead, up to [`PRIORITY_MAX`]. Each step below the top waits
+    /// one election timeout more before it campaigns. Only a preference: whom votes go to does not
+    /// depend on it.
+    pub priority: u8,
+    /// Whether an election is asked for before a term is entered for it (thesis §9.6). A group
+    /// without it works, but a replica that was cut off unseats the leader when it comes back.
+    pub pre_vote: bool,
+    /// Who watches whether the leader lives.
+    pub liveness: Liveness,
+}
+
+/// The highest [`Config::lease_percent`]: at clock rates within 10 % of true, a leader's 80 % end
+/// before a follower's 100 %.
+pub const LEASE_PERCENT_MAX: u8 = 80;
+
+/// The highest [`Config::priority`], and the default.
+pub const PRIORITY_MAX: u8 = 3;
+
+/// Who watches whether the leader lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Liveness {
+    /// The replicas of the group, by heartbeats and election timeouts. A leader that has not heard
+    /// a majority for an election timeout steps down (check-quorum, thesis §6.2), and a replica
+    /// that hears its leader votes for nobody else (thesis §4.2.3).
+    #[default]
+    SelfTimed,
+    /// As `SelfTimed`, but a leader stays whoever is silent, and votes go by term and log alone:
+    /// Raft as the paper has it, for comparison. Excludes leases.
+    Unchecked,
+    /// The caller: nodes support each other, and groups only hear of it through
+    /// [`Raft::leader_supported_until`](crate::Raft::leader_supported_until) and
+    /// [`Raft::check_support`](crate::Raft::check_support). A group at rest has no deadline.
+    External,
 }
 
 impl Default for Config {
@@ -23,6 +62,10 @@ impl Default for Config {
             heartbeat_us: 250_000,
             inflight_bytes_max: 16 << 20,
             uncommitted_bytes_max: 64 << 20,
+            lease_percent: 0,
+            priority: PRIORITY_MAX,
+            pre_vote: true,
+            liveness: Liveness::SelfTimed,
         }
     }
 }
@@ -48,6 +91,19 @@ impl Config {
         if self.inflight_bytes_max == 0 || self.uncommitted_bytes_max == 0 {
             return Err(ConfigError::Window);
         }
+        let unchecked = matches!(self.liveness, Liveness::Unchecked);
+        if self.lease_percent > LEASE_PERCENT_MAX || (unchecked && self.lease_percent > 0) {
+            return Err(ConfigError::Lease);
+        }
+        if self.priority > PRIORITY_MAX {
+            return Err(ConfigError::Priority);
+        }
         Ok(())
+    }
+
+    /// How long a lease lasts; 0 without leases.
+    pub(crate) fn lease_us(&self) -> u32 {
+        let us = u64::from(self.election_timeout_us) * u64::from(self.lease_percent) / 100;
+        u32::try_from(us).expect("a part of a u32")
     }
 }

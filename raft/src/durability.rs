@@ -10,6 +10,10 @@
 //! Completions come once each and in the order of their numbers; anything else is a broken promise
 //! of the caller, and an assertion (hazard L3).
 //!
+//! A snapshot that replaces the log is such a change too: what is in flight vouches for nothing
+//! beyond the old commit, and everything up to the snapshot is durable when the write that carries
+//! it is. Until then `persisted` lies before the beginning of the log.
+//!
 //! Invariants: `persisted <= marks, ascending <= handed <= last`.
 //!
 //! Deliberately absent: the accepting term of a mark. It is the hard state in force when the write
@@ -17,8 +21,9 @@
 //! durable is counted apart, in `hard_wait`.
 
 use crate::message::Persist;
+use crate::planted::{self, Bug};
 use crate::spill::Spill;
-use crate::types::{HardState, Index};
+use crate::types::{HardState, Index, Position};
 
 /// Writes in flight that need no heap block.
 const MARKS_INLINE: usize = 3;
@@ -34,8 +39,6 @@ pub(crate) struct Durability {
     persisted: Index,
     /// Everything up to here has been handed out.
     handed: Index,
-    /// Entries at and after this one have been handed out and are void; zero for none.
-    truncate_from: Index,
     /// The marks of the oldest writes in flight; unused slots are zero.
     marks: [Index; MARKS_INLINE],
     /// The marks of the others.
@@ -44,6 +47,10 @@ pub(crate) struct Durability {
     in_flight: u32,
     /// After how many completions the hard state is durable; 0 when it is.
     hard_wait: u32,
+    /// Entries after `handed` have been handed out and are void.
+    void: bool,
+    /// The log was replaced by a snapshot, and nobody was told to write it.
+    replaced: bool,
 }
 
 impl Durability {
@@ -53,11 +60,12 @@ impl Durability {
             done: 0,
             persisted: last,
             handed: last,
-            truncate_from: Index::ZERO,
             marks: [Index::ZERO; MARKS_INLINE],
             more: Spill::new(),
             in_flight: 0,
             hard_wait: 0,
+            void: false,
+            replaced: false,
         }
     }
 
@@ -82,25 +90,47 @@ impl Durability {
         let kept = from.prev();
         if self.handed > kept {
             self.handed = kept;
-            if self.truncate_from == Index::ZERO || from < self.truncate_from {
-                self.truncate_from = from;
-            }
+            self.void = true;
         }
+        if !planted::has(Bug::CompletionAfterOverwrite) {
+            self.lower_marks(kept);
+        } else {
+            self.persisted = self.persisted.min(kept);
+        }
+    }
+
+    /// The log was replaced by a snapshot at `at`; what it held up to `kept` is part of that.
+    pub(crate) fn replaced(&mut self, kept: Index, at: Index) {
+        self.lower_marks(kept);
+        self.handed = at;
+        self.void = false;
+        self.replaced = true;
+    }
+
+    fn lower_marks(&mut self, kept: Index) {
         self.persisted = self.persisted.min(kept);
         for mark in self.marks.iter_mut().chain(self.more.as_mut_slice()) {
             *mark = (*mark).min(kept);
         }
     }
 
-    /// Hands out what is not yet on its way to the disk, given the present end of the log.
+    /// Hands out what is not yet on its way to the disk, given the present beginning and end of
+    /// the log.
     #[inline]
-    pub(crate) fn take(&mut self, hard_state: HardState, last: Index) -> Option<Persist> {
-        if self.handed == last && self.truncate_from == Index::ZERO && self.hard_wait != CHANGED {
+    pub(crate) fn take(
+        &mut self,
+        hard_state: HardState,
+        compacted: Position,
+        last: Index,
+    ) -> Option<Persist> {
+        let nothing = self.handed == last && !self.void && !self.replaced;
+        if nothing && self.hard_wait != CHANGED {
             return None;
         }
         let append = (last > self.handed).then(|| (self.handed.next(), last));
-        let truncate_from = Some(self.truncate_from).filter(|&from| from != Index::ZERO);
-        self.truncate_from = Index::ZERO;
+        let truncate_from = self.void.then(|| self.handed.next());
+        let snapshot = self.replaced.then_some(compacted);
+        (self.void, self.replaced) = (false, false);
         self.handed = last;
 
         match self.marks.get_mut(self.in_flight as usize) {
@@ -117,6 +147,7 @@ impl Durability {
         Some(Persist {
             seq: self.done + u64::from(self.in_flight),
             hard_state,
+            snapshot,
             truncate_from,
             append,
         })
@@ -136,11 +167,16 @@ impl Durability {
         if self.hard_wait != CHANGED {
             self.hard_wait = self.hard_wait.saturating_sub(1);
         }
-        let mark = self.marks[0];
+        let newest = planted::has(Bug::CompletionOutOfOrder).then_some(self.handed);
+        let mark = newest.unwrap_or(self.marks[0]);
         self.marks.copy_within(1.., 0);
         self.marks[MARKS_INLINE - 1] = self.more.pop_front().unwrap_or(Index::ZERO);
         if self.in_flight == 0 {
             self.more.clear();
+        }
+        if planted::has(Bug::CompletionOutOfOrder) || planted::has(Bug::CompletionAfterOverwrite) {
+            self.persisted = self.persisted.max(mark.min(self.handed));
+            return true;
         }
         assert!(mark >= self.persisted, "mark {mark:?} behind persisted {:?}", self.persisted);
         let moved = mark > self.persisted;
@@ -150,6 +186,9 @@ impl Durability {
 
     /// Checks the invariants against the end of the log.
     pub(crate) fn check(&self, last: Index) {
+        if planted::has(Bug::CompletionOutOfOrder) || planted::has(Bug::CompletionAfterOverwrite) {
+            return; // Found by what they do, not by their own bookkeeping.
+        }
         let mut previous = self.persisted;
         let inline = (self.in_flight as usize).min(MARKS_INLINE);
         for &mark in self.marks[..inline].iter().chain(self.more.as_slice()) {
@@ -169,9 +208,12 @@ impl Durability {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Term;
 
     fn take(durability: &mut Durability, last: u64) -> Persist {
-        let persist = durability.take(HardState::default(), Index(last)).expect("something is new");
+        let persist = durability
+            .take(HardState::default(), Position::ZERO, Index(last))
+            .expect("something is new");
         durability.check(Index(last));
         persist
     }
@@ -246,6 +288,39 @@ mod tests {
     fn a_truncation_of_what_was_never_handed_out_needs_no_write() {
         let mut durability = Durability::new(Index(3));
         durability.truncated(Index(4));
-        assert_eq!(durability.take(HardState::default(), Index(3)), None);
+        assert_eq!(durability.take(HardState::default(), Position::ZERO, Index(3)), None);
+    }
+
+    #[test]
+    fn l11_what_was_in_flight_does_not_vouch_for_a_snapshot() {
+        let mut durability = Durability::new(Index(4));
+        let entries = take(&mut durability, 7);
+        durability.replaced(Index(4), Index(20));
+        durability.check(Index(20));
+        let at = Position::new(Term(3), Index(20));
+        let snapshot = durability.take(HardState::default(), at, Index(20)).expect("a snapshot");
+        assert_eq!((snapshot.snapshot, snapshot.append), (Some(at), None));
+        let more = take(&mut durability, 22);
+        assert_eq!((more.snapshot, more.append), (None, Some((Index(21), Index(22)))));
+
+        assert!(!durability.completed(entries.seq));
+        assert_eq!(durability.persisted(), Index(4), "the entries it wrote are void");
+        assert!(durability.completed(snapshot.seq));
+        assert_eq!(durability.persisted(), Index(20));
+        assert!(durability.completed(more.seq));
+        assert_eq!(durability.persisted(), Index(22));
+    }
+
+    #[test]
+    fn l11_of_two_snapshots_in_flight_each_vouches_for_itself() {
+        let mut durability = Durability::new(Index(4));
+        durability.replaced(Index(4), Index(20));
+        let first = durability.take(HardState::default(), Position::ZERO, Index(20)).unwrap();
+        durability.replaced(Index(20), Index(30));
+        let second = durability.take(HardState::default(), Position::ZERO, Index(30)).unwrap();
+        durability.completed(first.seq);
+        assert_eq!(durability.persisted(), Index(20));
+        durability.completed(second.seq);
+        assert_eq!(durability.persisted(), Index(30));
     }
 }

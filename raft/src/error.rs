@@ -36,6 +36,35 @@ pub enum ReadError {
     NotReady,
 }
 
+/// Why a change of membership was not proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChangeError {
+    /// Only the leader proposes.
+    NotLeader {
+        /// The leader as far as this replica knows.
+        leader: Option<ReplicaId>,
+    },
+    /// The leadership is being handed over; the target is the likely next leader.
+    Transferring {
+        /// To whom.
+        to: ReplicaId,
+    },
+    /// The leader has not committed in its own term yet, so it cannot know that no earlier change
+    /// is pending (hazard M2). Try again after the next commit.
+    NotReady,
+    /// The last change is not committed yet.
+    InProgress {
+        /// The entry that carries it.
+        index: Index,
+    },
+    /// The membership is joint: it must be left first.
+    Joint,
+    /// The membership is not joint: there is nothing to leave.
+    NotJoint,
+    /// The changes do not make a membership.
+    Invalid(MembershipError),
+}
+
 /// Why [`Raft::transfer`](crate::Raft::transfer) did not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TransferError {
@@ -46,7 +75,7 @@ pub enum TransferError {
     },
     /// The target is the leader already.
     AlreadyLeader,
-    /// The target does not vote in this group.
+    /// The target does not vote in this group, will not for long, or holds no payloads.
     NotVoter,
     /// Another transfer is going on.
     Transferring {
@@ -64,17 +93,35 @@ pub enum ConfigError {
     Heartbeat,
     /// A byte window of zero would never let anything pass.
     Window,
+    /// Leases last at most [`LEASE_PERCENT_MAX`](crate::LEASE_PERCENT_MAX) of the election timeout,
+    /// and need a leader that checks its quorum.
+    Lease,
+    /// Priorities end at [`PRIORITY_MAX`](crate::PRIORITY_MAX).
+    Priority,
 }
 
-/// Why a list of members is not a membership.
+/// Why a list of members is not a membership, or why a membership cannot be changed like this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MembershipError {
-    /// A group needs at least one voter.
+    /// A group needs a voter in each half that keeps payloads: a witness alone cannot lead.
     Empty,
-    /// More than [`VOTERS_MAX`](crate::VOTERS_MAX) voters.
+    /// More than [`VOTERS_MAX`](crate::VOTERS_MAX) voters in one half, or more than
+    /// [`MEMBERS_MAX`](crate::MEMBERS_MAX) members.
     TooMany,
     /// One replica is named twice.
     Duplicate {
+        /// Which one.
+        id: ReplicaId,
+    },
+    /// The membership is joint, so only leaving it is possible.
+    AlreadyJoint,
+    /// The membership is not joint: there is nothing to leave.
+    NotJoint,
+    /// More than one voter changes, which is safe only by way of a joint membership.
+    NeedsJoint,
+    /// A witness lacks the payloads that a full voter or a learner answers for. It is removed
+    /// first and added again later, under a new id.
+    BadSeat {
         /// Which one.
         id: ReplicaId,
     },
@@ -85,11 +132,14 @@ pub enum MembershipError {
 pub enum StartError {
     /// The tunables make no sense.
     Config(ConfigError),
-    /// The replica is not in its own membership.
-    NotMember,
     /// The spans do not follow on `compacted` without a gap, or their terms go down.
     Spans {
         /// The first entry of the first span that does not fit.
+        at: Index,
+    },
+    /// The memberships do not ascend, or lie outside of the log.
+    Changes {
+        /// The first that does not fit.
         at: Index,
     },
     /// The log holds an entry of a later term than the hard state knows.
@@ -106,6 +156,12 @@ pub enum StartError {
         /// The end of the recovered log.
         last: Position,
     },
+}
+
+impl From<MembershipError> for ChangeError {
+    fn from(error: MembershipError) -> Self {
+        Self::Invalid(error)
+    }
 }
 
 impl From<ConfigError> for StartError {
@@ -135,13 +191,28 @@ impl fmt::Display for ReadError {
     }
 }
 
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: Some(id) } => write!(f, "not the leader; replica {id} is"),
+            Self::NotLeader { leader: None } => f.write_str("not the leader; none is known"),
+            Self::Transferring { to } => write!(f, "leadership is moving to replica {to}"),
+            Self::NotReady => f.write_str("nothing is committed in this leader's term yet"),
+            Self::InProgress { index } => write!(f, "the change at index {index} is not committed"),
+            Self::Joint => f.write_str("the membership is joint and must be left first"),
+            Self::NotJoint => f.write_str("the membership is not joint"),
+            Self::Invalid(error) => error.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for TransferError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotLeader { leader: Some(id) } => write!(f, "not the leader; replica {id} is"),
             Self::NotLeader { leader: None } => f.write_str("not the leader; none is known"),
             Self::AlreadyLeader => f.write_str("the target leads already"),
-            Self::NotVoter => f.write_str("the target does not vote in this group"),
+            Self::NotVoter => f.write_str("the target cannot lead this group"),
             Self::Transferring { to } => write!(f, "leadership is moving to replica {to} already"),
         }
     }
@@ -153,6 +224,8 @@ impl fmt::Display for ConfigError {
             Self::ElectionTimeout => "election timeout is not within 1 ms and 30 min",
             Self::Heartbeat => "heartbeat is zero or more than half of the election timeout",
             Self::Window => "a byte window is zero",
+            Self::Lease => "leases end at 80 % of the election timeout, and need check-quorum",
+            Self::Priority => "priority is above 3",
         })
     }
 }
@@ -160,9 +233,17 @@ impl fmt::Display for ConfigError {
 impl fmt::Display for MembershipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("a group needs a voter"),
-            Self::TooMany => f.write_str("too many voters"),
+            Self::Empty => f.write_str("a group needs a voter that keeps payloads"),
+            Self::TooMany => f.write_str("too many members"),
             Self::Duplicate { id } => write!(f, "replica {id} is named twice"),
+            Self::AlreadyJoint => f.write_str("the membership is joint already"),
+            Self::NotJoint => f.write_str("the membership is not joint"),
+            Self::NeedsJoint => {
+                f.write_str("more than one voter changes, which needs a joint membership")
+            }
+            Self::BadSeat { id } => {
+                write!(f, "replica {id} is a witness and lacks the payloads for another seat")
+            }
         }
     }
 }
@@ -171,8 +252,8 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
-            Self::NotMember => f.write_str("the replica is not in its own membership"),
             Self::Spans { at } => write!(f, "recovered log does not continue at index {at}"),
+            Self::Changes { at } => write!(f, "membership at index {at} is out of place"),
             Self::TermBehindLog { term, last } => {
                 write!(f, "recovered term {term} is behind the recovered log, which ends at {last}")
             }
@@ -185,6 +266,7 @@ impl fmt::Display for StartError {
 
 impl core::error::Error for ProposeError {}
 impl core::error::Error for ReadError {}
+impl core::error::Error for ChangeError {}
 impl core::error::Error for TransferError {}
 impl core::error::Error for ConfigError {}
 impl core::error::Error for MembershipError {}

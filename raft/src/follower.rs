@@ -10,8 +10,10 @@
 //! replica.
 
 use crate::durability::Durability;
+use crate::membership::MembershipAt;
 use crate::message::{AppendHeader, AppendOutcome, Message, MessageKind};
-use crate::raft::{Raft, RoleState, SESSION};
+use crate::planted::{self, Bug};
+use crate::raft::{Raft, RoleState};
 use crate::types::{HardState, Index, Position, ReplicaId, Span, Term, Time};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,12 +24,16 @@ pub(crate) struct Follower {
     pub(crate) verified: Index,
     /// The latest read round of this leader.
     read_round: u64,
+    /// The number that the leader gives to this stay in the membership.
+    pub(crate) session: u32,
     /// Accepted entries, or a probe, are not acknowledged in full.
     owes_ack: bool,
     /// More is persisted than when the last acknowledgement left.
     more_persisted: bool,
     /// A heartbeat or a read round is not answered.
     owes_beat: bool,
+    /// The leader said that nothing will come: there is no need to wait for it.
+    pub(crate) asleep: bool,
 }
 
 impl Follower {
@@ -36,9 +42,11 @@ impl Follower {
             leader,
             verified: committed,
             read_round: 0,
+            session: 0,
             owes_ack: false,
             more_persisted: false,
             owes_beat: false,
+            asleep: false,
         }
     }
 
@@ -55,14 +63,29 @@ impl Follower {
         }
     }
 
-    /// The answer that may leave now.
+    /// Everything up to `index` is in the leader's log, and it is to hear how much is durable.
     #[inline]
-    fn answer(&mut self, durability: &Durability) -> Option<Answer> {
-        if !(self.owes_ack || self.owes_beat) || !durability.hard_state_is_durable() {
+    pub(crate) fn verify(&mut self, index: Index) {
+        self.verified = self.verified.max(index);
+        self.owes_ack = true;
+    }
+
+    /// The answer that may leave now. The log begins after `compacted`, which is not durable yet
+    /// while a snapshot is being written.
+    #[inline]
+    fn answer(&mut self, durability: &Durability, compacted: Index) -> Option<Answer> {
+        let ready = durability.hard_state_is_durable() || planted::has(Bug::AckBeforeSync);
+        if !(self.owes_ack || self.owes_beat) || !ready {
             return None;
         }
-        let persisted = durability.persisted();
-        if self.owes_ack && (self.more_persisted || persisted >= self.verified) {
+        let mut persisted = durability.persisted();
+        if planted::has(Bug::AckBeforeSync) {
+            persisted = self.verified;
+        }
+        if self.owes_ack
+            && persisted >= compacted
+            && (self.more_persisted || persisted >= self.verified)
+        {
             self.owes_ack = persisted < self.verified;
             self.more_persisted = false;
             self.owes_beat = false;
@@ -87,29 +110,44 @@ impl Raft {
     pub(crate) fn follower_message(&mut self) -> Option<Message> {
         let RoleState::Follower(follower) = &mut self.role else { return None };
         let to = follower.leader?;
-        let read_round = follower.read_round;
-        let kind = match follower.answer(&self.durability)? {
-            Answer::Beat => MessageKind::HeartbeatAck { read_round },
-            Answer::Ack(index) => {
+        let (read_round, session) = (follower.read_round, follower.session);
+        let compacted = self.log.compacted().index;
+        let kind = match follower.answer(&self.durability, compacted) {
+            None if self.durability.hard_state_is_durable() => {
+                self.talk.take_request(|| self.rng.name())?
+            }
+            None => return None,
+            Some(Answer::Beat) => MessageKind::HeartbeatAck { read_round },
+            Some(Answer::Ack(index)) => {
                 let term =
                     self.log.term_at(index).expect("a verified, persisted entry is in the log");
                 MessageKind::AppendAck { matched: Position::new(term, index), read_round }
             }
         };
-        Some(Message { from: self.id, to, term: self.hard_state.term, kind, session: SESSION })
+        Some(Message { from: self.id, to, term: self.hard_state.term, kind, session })
     }
 
     /// Follows the leader of our term, which has just spoken (Raft §5.2: a candidate yields to it,
     /// and so does a follower that voted for somebody else).
+    /// Gives `None` when the leader speaks to an earlier stay of this replica in the membership.
     #[inline]
-    fn hear_leader(&mut self, now: Time, from: ReplicaId) -> &mut Follower {
+    pub(crate) fn hear_leader(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        session: u32,
+    ) -> Option<&mut Follower> {
         let known = matches!(&self.role, RoleState::Follower(f) if f.leader == Some(from));
         if !known {
             self.adopt_leader(now, from);
         }
-        self.armed_at = now;
+        self.note_heard(now);
         match &mut self.role {
-            RoleState::Follower(follower) => follower,
+            RoleState::Follower(follower) if session < follower.session => None,
+            RoleState::Follower(follower) => {
+                follower.session = session;
+                Some(follower)
+            }
             RoleState::PreCandidate(_) | RoleState::Candidate(_) | RoleState::Leader(_) => {
                 unreachable!("a replica that heard its leader follows it")
             }
@@ -128,8 +166,9 @@ impl Raft {
         now: Time,
         header: &AppendHeader,
         spans: &[Span],
+        changes: &[MembershipAt],
     ) -> AppendOutcome {
-        if !spans_fit(header, spans) {
+        if !spans_fit(header, spans) || !changes_fit(header, changes) {
             // Not something a leader makes. Whoever decodes peers' bytes closes such a connection.
             return AppendOutcome::Rejected;
         }
@@ -137,7 +176,11 @@ impl Raft {
             self.enter_term(HardState { term: header.term, vote: None });
             self.become_follower(now, Some(header.from));
         }
-        self.hear_leader(now, header.from).note_round(header.read_round);
+        let Some(follower) = self.hear_leader(now, header.from, header.session) else {
+            return AppendOutcome::Rejected;
+        };
+        follower.note_round(header.read_round);
+        follower.asleep = false;
         self.note_floor(header.floor);
 
         // What is committed matches every leader; there the terms may be compacted away.
@@ -147,19 +190,35 @@ impl Raft {
             self.reject(header);
             return AppendOutcome::Rejected;
         }
+        if planted::has(Bug::TruncateByDuplicate) {
+            self.truncate_to(header);
+        }
         let outcome = match self.first_new(header, spans) {
             Some(first_new) => {
                 self.take_entries(first_new, spans);
+                if !changes.is_empty() {
+                    self.take_memberships(first_new, changes);
+                }
                 AppendOutcome::Accepted { first_new }
             }
             None => AppendOutcome::Duplicate,
         };
         let RoleState::Follower(follower) = &mut self.role else { return outcome };
-        follower.verified = follower.verified.max(header.last);
-        follower.owes_ack = true;
+        follower.verify(header.last);
         let committed = header.commit.min(follower.verified);
         self.committed = self.committed.max(committed);
         outcome
+    }
+
+    /// The planted bug of its name.
+    fn truncate_to(&mut self, header: &AppendHeader) {
+        let from = header.last.max(self.committed).next();
+        if from <= self.log.last().index {
+            if let RoleState::Follower(follower) = &mut self.role {
+                follower.verified = follower.verified.min(from.prev());
+            }
+            self.truncate(from);
+        }
     }
 
     /// The first entry that the log does not hold, or holds with another term.
@@ -203,6 +262,17 @@ impl Raft {
         }
     }
 
+    /// Memberships count from the moment they are appended (thesis §4.1).
+    #[cold]
+    fn take_memberships(&mut self, first_new: Index, changes: &[MembershipAt]) {
+        for change in changes {
+            if change.index >= first_new {
+                self.memberships.append(change.index, &change.membership);
+            }
+        }
+        self.note_electable();
+    }
+
     #[cold]
     fn drop_conflict(&mut self, from: Index) {
         if let RoleState::Follower(follower) = &self.role {
@@ -210,8 +280,16 @@ impl Raft {
             assert!(from > verified, "conflict at {from:?}, but {verified:?} is verified");
         }
         assert!(from > self.committed, "conflict at {from:?}, committed {:?}", self.committed);
+        self.truncate(from);
+    }
+
+    /// Memberships that go away with their entries are no longer in force.
+    fn truncate(&mut self, from: Index) {
         self.log.truncate(from);
         self.durability.truncated(from);
+        if self.memberships.truncate(from) {
+            self.note_electable();
+        }
     }
 
     /// Says where the logs could still meet: the latest position here that is no later than the
@@ -229,15 +307,11 @@ impl Raft {
         self.post(header.from, MessageKind::AppendReject { prev: prev.index, hint, read_round });
     }
 
-    pub(crate) fn on_heartbeat(
-        &mut self,
-        now: Time,
-        from: ReplicaId,
-        commit: Index,
-        floor: Index,
-        read_round: u64,
-    ) {
-        let follower = self.hear_leader(now, from);
+    pub(crate) fn on_heartbeat(&mut self, now: Time, message: &Message) {
+        let MessageKind::Heartbeat { commit, floor, read_round, sleep } = message.kind else {
+            return;
+        };
+        let Some(follower) = self.hear_leader(now, message.from, message.session) else { return };
         follower.note_round(read_round);
         follower.owes_beat = true;
         // The leader names no commit beyond what we acknowledged, so we must hold it.
@@ -248,6 +322,12 @@ impl Raft {
             if let RoleState::Follower(follower) = &mut self.role {
                 follower.verified = follower.verified.max(commit);
             }
+        }
+        let rested = self.committed == self.log.last().index
+            && self.durability.persisted() == self.committed
+            && self.talk.is_idle();
+        if let RoleState::Follower(follower) = &mut self.role {
+            follower.asleep = sleep && rested;
         }
     }
 
@@ -271,10 +351,17 @@ impl Raft {
         );
     }
 
-    pub(crate) fn on_timeout_now(&mut self, now: Time, from: ReplicaId, last: Position) {
-        self.hear_leader(now, from);
+    pub(crate) fn on_timeout_now(
+        &mut self,
+        now: Time,
+        (from, session): (ReplicaId, u32),
+        last: Position,
+    ) {
+        if self.hear_leader(now, from, session).is_none() {
+            return;
+        }
         let holds = self.log.term_at(last.index) == Some(last.term);
-        if holds && self.durability.persisted() >= last.index {
+        if holds && self.durability.persisted() >= last.index && self.can_campaign() {
             self.become_candidate(now, true);
         }
     }
@@ -284,17 +371,22 @@ impl Raft {
     /// which is behind in terms catches up instead of asking for ever (hazard E6).
     pub(crate) fn on_pre_vote(&mut self, now: Time, from: ReplicaId, term: Term, last: Position) {
         let granted =
-            term >= self.hard_state.term && last >= self.log.last() && !self.hears_leader(now);
+            term >= self.hard_state.term && self.is_up_to_date(last) && !self.hears_leader(now);
         let echo = if granted { term } else { self.hard_state.term };
         self.post_in(echo, from, MessageKind::PreVoteReply { granted });
     }
 
-    /// Gives the vote of our term, once, and only to a log at least as up-to-date as ours: term
-    /// first, then length (Raft §5.4.1).
-    pub(crate) fn on_vote(&mut self, now: Time, from: ReplicaId, last: Position) {
+    /// Gives the vote of our term, once, and only to a log at least as up-to-date as ours. Whoever
+    /// is asked answers, whatever the seat: a learner may be a voter of a membership that it does
+    /// not know yet (hazard M6). Who has no vote is not counted.
+    pub(crate) fn on_vote(&mut self, now: Time, from: ReplicaId, last: Position, forced: bool) {
         let granted = match self.hard_state.vote {
             Some(vote) => vote == from,
-            None => self.leader().is_none() && last >= self.log.last(),
+            None => {
+                self.leader().is_none()
+                    && self.is_up_to_date(last)
+                    && (forced || !self.hears_leader(now))
+            }
         };
         if granted && self.hard_state.vote.is_none() {
             self.hard_state.vote = Some(from);
@@ -303,6 +395,15 @@ impl Raft {
             self.become_follower(now, None);
         }
         self.post(from, MessageKind::VoteReply { granted });
+    }
+
+    /// Whether a log that ends with `last` has everything that may be committed: term first, then
+    /// length (Raft §5.4.1).
+    fn is_up_to_date(&self, last: Position) -> bool {
+        if planted::has(Bug::VoteByIndex) {
+            return last.index >= self.log.last().index;
+        }
+        last >= self.log.last()
     }
 }
 
@@ -319,4 +420,15 @@ fn spans_fit(header: &AppendHeader, spans: &[Span]) -> bool {
         end = Position::new(span.term, span.last);
     }
     end.index == header.last && end.term <= header.term
+}
+
+/// Whether the memberships belong to entries that the header announces, in their order.
+#[inline]
+fn changes_fit(header: &AppendHeader, changes: &[MembershipAt]) -> bool {
+    let mut before = header.prev.index;
+    changes.iter().all(|change| {
+        let follows = before < change.index && change.index <= header.last;
+        before = change.index;
+        follows
+    })
 }

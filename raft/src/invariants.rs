@@ -18,10 +18,16 @@ impl Raft {
         let persisted = self.durability.persisted();
         assert!(compacted.index <= applied, "compacted {compacted}, applied {applied}");
         assert!(applied <= given, "applied {applied}, given {given}");
-        assert!(given <= committed.min(persisted), "{given}, {committed}, {persisted}");
+        assert!(given <= committed, "given {given}, committed {committed}");
+        // A snapshot counts as given from the moment it is accepted.
+        let installing = given == compacted.index && persisted < given;
+        assert!(given <= persisted || installing, "given {given}, persisted {persisted}");
         assert!(committed <= last.index, "committed {committed}, last {last}");
-        assert!(compacted.index <= self.floor, "compacted {compacted}, floor {}", self.floor);
         assert!(self.floor <= last.index, "floor {}, last {last}", self.floor);
+        self.memberships.check(compacted.index, last.index);
+        let seat = self.memberships.seat(self.id);
+        let electable = seat.is_some_and(|seat| seat.votes() && !seat.is_witness());
+        assert!(self.electable == electable, "electable {}, seat {seat:?}", self.electable);
         let term = self.hard_state.term;
         assert!(last.term <= term, "log ends at {last} in term {term}");
 

@@ -75,6 +75,7 @@
 //!     Start {
 //!         id,
 //!         membership: Membership::new(&[id])?,
+//!         changes: &[],
 //!         hard_state: HardState::default(),
 //!         compacted: Position::ZERO,
 //!         spans: &[],
@@ -114,31 +115,50 @@
 extern crate alloc;
 
 mod candidate;
+mod commit;
 mod config;
 mod durability;
 mod error;
 mod follower;
+mod inputs;
 mod invariants;
 mod leader;
+mod linearizable;
+mod liveness;
 mod log;
 mod membership;
+mod memberships;
 mod message;
+mod outputs;
+pub mod planted;
 mod progress;
 pub mod quorum;
 mod raft;
 mod reads;
+mod reconfigure;
+mod replication;
 mod rng;
+mod seat;
+mod snapshot;
 mod spill;
 mod status;
+mod talk;
+mod transfer;
 mod types;
 mod window;
 
-pub use config::Config;
-pub use error::{ConfigError, MembershipError, ProposeError, ReadError, StartError, TransferError};
-pub use membership::{Membership, VOTERS_MAX};
+pub use config::{Config, LEASE_PERCENT_MAX, Liveness, PRIORITY_MAX};
+pub use error::{
+    ChangeError, ConfigError, MembershipError, ProposeError, ReadError, StartError, TransferError,
+};
+pub use membership::{Change, MEMBERS_MAX, Member, Membership, MembershipAt, VOTERS_MAX};
 pub use message::{
-    AppendHeader, AppendOutcome, Extent, Message, MessageKind, Persist, Proposed, ReadId, ReadReady,
+    AppendHeader, AppendOutcome, CommitStatus, Extent, MembershipProposed, Message, MessageKind,
+    Persist, Proposed, ReadId, ReadReady, SnapshotHeader, SnapshotOutcome, SnapshotRequest,
+    SnapshotSent,
 };
 pub use raft::{Raft, Start};
+pub use reconfigure::Transition;
+pub use seat::Seat;
 pub use status::{PeerProgress, ProgressState, Role, Status};
 pub use types::{HardState, Index, Position, ReplicaId, Span, Term, Time};

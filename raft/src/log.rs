@@ -122,6 +122,11 @@ impl Log {
         self.compacted = Position::new(term, to);
     }
 
+    /// Replaces everything: the log is empty and begins after `at`.
+    pub(crate) fn reset(&mut self, at: Position) {
+        *self = Self::new(at);
+    }
+
     /// Keeps the runs `from..to`, and none at all when fewer than two are left.
     fn keep_runs(&mut self, from: usize, to: usize) {
         if to - from < 2 {

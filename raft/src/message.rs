@@ -5,8 +5,15 @@
 //! the term of the request, so that a grant belongs to one campaign. Each kind carries at most
 //! four numbers and one flag, which is what the wire format reserves.
 //!
-//! Deliberately absent: entries. An append is a header here; its blocks travel beside it.
+//! **Sessions.** A replica may leave a group and be added again, and what its first stay has
+//! acknowledged says nothing about the second. So a leader numbers the stays of its peers, puts
+//! the number into what it sends, and takes an answer only with the number of the present stay. In
+//! elections the session is 0.
+//!
+//! Deliberately absent: entries and the bytes of snapshots. An append or a snapshot is a header
+//! here; the rest travels beside it.
 
+use crate::membership::Membership;
 use crate::types::{HardState, Index, Position, ReplicaId, Term};
 
 /// One message between two replicas of a group.
@@ -20,7 +27,7 @@ pub struct Message {
     pub term: Term,
     /// What it says.
     pub kind: MessageKind,
-    /// Which stay of the peer in the membership it belongs to; 0 while memberships are fixed.
+    /// Which stay of the leader's peer it belongs to.
     pub session: u32,
 }
 
@@ -73,6 +80,8 @@ pub enum MessageKind {
         floor: Index,
         /// The leader's latest read round.
         read_round: u64,
+        /// Nothing more will come until something happens: the follower need not wait for it.
+        sleep: bool,
     },
     /// The answer to [`MessageKind::Heartbeat`], and to any leader of an old term.
     HeartbeatAck {
@@ -83,6 +92,18 @@ pub enum MessageKind {
     TimeoutNow {
         /// What the target must have persisted before it campaigns.
         last: Position,
+    },
+    /// "At which index may reads be served that came to me?" (thesis §6.4)
+    ReadIndex {
+        /// Comes back in the answer. Unlike the leader's rounds it proves nothing.
+        request: u64,
+    },
+    /// The answer to [`MessageKind::ReadIndex`], once a round that began after it is confirmed.
+    ReadIndexReply {
+        /// Which request.
+        request: u64,
+        /// What must be applied first; 0 when the leader does not serve it.
+        index: Index,
     },
 }
 
@@ -105,7 +126,7 @@ pub struct AppendHeader {
     pub floor: Index,
     /// The leader's latest read round.
     pub read_round: u64,
-    /// Which stay of the peer in the membership it belongs to; 0 while memberships are fixed.
+    /// Which stay of the follower it belongs to.
     pub session: u32,
 }
 
@@ -115,6 +136,56 @@ impl AppendHeader {
     pub fn is_empty(&self) -> bool {
         self.last == self.prev.index
     }
+}
+
+/// The fixed part of a snapshot, whose bytes travel beside it and are staged at the receiver
+/// before it is told: see [`Raft::install_snapshot`](crate::Raft::install_snapshot).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotHeader {
+    /// The leader.
+    pub from: ReplicaId,
+    /// The follower.
+    pub to: ReplicaId,
+    /// The leader's term.
+    pub term: Term,
+    /// Which stay of the follower it belongs to: see [`SnapshotRequest::session`].
+    pub session: u32,
+    /// The last entry whose effect it contains.
+    pub position: Position,
+    /// The membership in force there, both halves of a joint one included (hazard M5).
+    pub membership: Membership,
+}
+
+/// A follower that can be caught up only by a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotRequest {
+    /// The follower.
+    pub to: ReplicaId,
+    /// Goes into [`SnapshotHeader::session`].
+    pub session: u32,
+    /// The snapshot must be at this entry or later, where the log begins now.
+    pub at_least: Index,
+}
+
+/// How the sending of a snapshot ended, as its sender knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotSent {
+    /// The follower has all bytes of a snapshot at this entry.
+    Sent(Index),
+    /// It has not, and will not get them.
+    Failed,
+}
+
+/// What [`Raft::install_snapshot`](crate::Raft::install_snapshot) decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotOutcome {
+    /// The log is replaced. The caller installs the snapshot, whole, no later than it completes
+    /// the write that carries it, and before it applies anything more.
+    Install,
+    /// The log has it all already. The snapshot is not needed; an acknowledgement is owed.
+    Known,
+    /// It is of an old term or an earlier stay. The snapshot is not needed.
+    Rejected,
 }
 
 /// How much of the log one append carries: the caller's answer in
@@ -145,10 +216,35 @@ pub struct Persist {
     pub seq: u64,
     /// The new hard state, when it changed. Durable no later than the entries beside it.
     pub hard_state: Option<HardState>,
+    /// Everything that was handed out before is void: the log begins after this entry, with the
+    /// membership of the snapshot, and so does the state machine.
+    pub snapshot: Option<Position>,
     /// Everything at and after this index that was handed out before is void.
     pub truncate_from: Option<Index>,
     /// The entries to write, first and last.
     pub append: Option<(Index, Index)>,
+}
+
+/// A change of membership that was given its place in the log, as one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MembershipProposed {
+    /// Where; first and last are the same.
+    pub proposed: Proposed,
+    /// What the entry says. In force from now on.
+    pub membership: Membership,
+}
+
+/// What has become of an entry that once had a place in some log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CommitStatus {
+    /// It may still commit, or be replaced.
+    InProgress,
+    /// It is committed.
+    Committed,
+    /// Another entry has its place: it will never be committed.
+    Rejected,
+    /// The log no longer reaches back to it.
+    Unknown,
 }
 
 /// What [`Raft::step_append`](crate::Raft::step_append) did with the entries.

@@ -1,8 +1,10 @@
 //! What a replica shows of itself: plain copies, made without allocation.
 
+use crate::leader::Leader;
 use crate::membership::Membership;
 use crate::raft::{Raft, RoleState};
-use crate::types::{Index, Position, ReplicaId, Term};
+use crate::seat::Seat;
+use crate::types::{Index, Position, ReplicaId, Term, Time};
 
 /// The part a replica plays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,10 +44,18 @@ pub struct Status {
     pub last: Position,
     /// See [`Raft::log_floor`](crate::Raft::log_floor).
     pub floor: Index,
+    /// The replica's own seat in the membership in force; none when it is no member.
+    pub seat: Option<Seat>,
+    /// The entry that carries the membership in force, or where the log once began with it.
+    pub membership_index: Index,
+    /// Nothing happens in the group, and nobody waits for anything.
+    pub asleep: bool,
     /// Leader: bytes of its own proposals that wait for their commit. Otherwise 0.
     pub uncommitted_bytes: u64,
     /// Leader: to whom the leadership is moving.
     pub transferring: Option<ReplicaId>,
+    /// Leader: until when it may serve reads without asking, by its own rounds.
+    pub lease_until: Option<Time>,
 }
 
 /// How a leader sends to a follower.
@@ -55,15 +65,17 @@ pub enum ProgressState {
     Probe,
     /// Appends follow each other without waiting, within the byte window.
     Replicate,
-    /// The follower needs entries that are compacted; nothing is sent until it has a snapshot.
+    /// The peer needs entries that are compacted; nothing is sent until it has a snapshot.
     Snapshot,
 }
 
-/// A leader's picture of one follower.
+/// A leader's picture of one peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PeerProgress {
-    /// The follower.
+    /// The peer.
     pub id: ReplicaId,
+    /// Its seat.
+    pub seat: Seat,
     /// How it is sent to.
     pub state: ProgressState,
     /// The last entry it has acknowledged as durable.
@@ -72,6 +84,12 @@ pub struct PeerProgress {
     pub next: Index,
     /// Bytes on their way to it.
     pub inflight_bytes: u64,
+    /// It must answer before it is sent any more entries.
+    pub paused: bool,
+    /// The snapshot that it waits for must be at this entry or later.
+    pub pending_snapshot: Option<Index>,
+    /// The number of its stay in the membership.
+    pub session: u32,
     /// Whether it was heard within an election timeout.
     pub recent_active: bool,
 }
@@ -81,11 +99,11 @@ impl Raft {
     /// Everything at a glance.
     #[must_use]
     pub fn status(&self) -> Status {
-        let (uncommitted_bytes, transferring) = match &self.role {
-            RoleState::Leader(leader) => (leader.uncommitted.bytes(), leader.transferring()),
-            RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {
-                (0, None)
-            }
+        let leader = self.as_leader();
+        let asleep = match &self.role {
+            RoleState::Leader(leader) => leader.asleep,
+            RoleState::Follower(follower) => follower.asleep,
+            RoleState::PreCandidate(_) | RoleState::Candidate(_) => false,
         };
         Status {
             id: self.id,
@@ -99,19 +117,27 @@ impl Raft {
             persisted: self.durability.persisted(),
             last: self.log.last(),
             floor: self.floor,
-            uncommitted_bytes,
-            transferring,
+            seat: self.memberships.seat(self.id),
+            membership_index: self.memberships.since(),
+            asleep,
+            uncommitted_bytes: leader.map_or(0, |leader| leader.uncommitted.bytes()),
+            transferring: leader.and_then(Leader::transferring),
+            lease_until: leader.and_then(|leader| leader.round_lease(self.config.lease_us())),
+        }
+    }
+
+    fn as_leader(&self) -> Option<&Leader> {
+        match &self.role {
+            RoleState::Leader(leader) => Some(leader),
+            RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => None,
         }
     }
 
     /// A leader's picture of its followers; nothing for other roles.
     pub fn progress(&self) -> impl Iterator<Item = PeerProgress> + '_ {
-        let leader = match &self.role {
-            RoleState::Leader(leader) => Some(leader),
-            RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => None,
-        };
         let timeout_us = u64::from(self.config.election_timeout_us);
-        leader.into_iter().flat_map(move |leader| leader.progress(timeout_us))
+        let config = (timeout_us, self.config.inflight_bytes_max);
+        self.as_leader().into_iter().flat_map(move |leader| leader.progress(config))
     }
 
     /// The replica.
@@ -120,10 +146,24 @@ impl Raft {
         self.id
     }
 
-    /// Its group.
+    /// The membership in force: the latest in the log, committed or not.
     #[must_use]
-    pub const fn membership(&self) -> &Membership {
-        &self.membership
+    pub fn membership(&self) -> Membership {
+        self.memberships.current()
+    }
+
+    /// The entry that carries the membership in force, or where the log once began with it.
+    #[must_use]
+    pub const fn membership_index(&self) -> Index {
+        self.memberships.since()
+    }
+
+    /// The membership in force at an entry from `compacted` to `last`: what a snapshot there must
+    /// say, and what is stored beside a log that begins there.
+    #[must_use]
+    pub fn membership_at(&self, index: Index) -> Option<Membership> {
+        let held = self.log.compacted().index <= index && index <= self.log.last().index;
+        held.then(|| self.memberships.at(index))
     }
 
     /// Its part.

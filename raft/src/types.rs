@@ -124,6 +124,9 @@ impl ReplicaId {
 pub struct Time(pub u64);
 
 impl Time {
+    /// The end of time: a deadline that never comes.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// This time and `us` microseconds more; the end of time is an answer, not an overflow.
     #[must_use]
     #[inline]

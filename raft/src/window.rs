@@ -1,95 +1,67 @@
 //! Counts bytes by the entry they end with, in a fixed number of marks.
 //!
 //! The leader counts bytes that wait for their commit, and bytes on their way to each follower.
-//! An exact account would need a mark per append; instead a full list halves itself by joining
-//! neighbours, which only ever frees bytes later than it could. What cannot happen is a leak
-//! (hazard L6): the bytes of a mark leave when its last entry does, so nothing is counted once
-//! everything is acknowledged.
+//! An exact account would need a mark per append; instead the newest mark grows up to a grain, and
+//! beyond it when no mark is left. That only ever frees bytes later than it could. What cannot
+//! happen is a leak (hazard L6): the bytes of a mark leave when its last entry does, so nothing is
+//! counted once everything is acknowledged.
 
 use crate::types::Index;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Mark {
-    last: Index,
-    bytes: u64,
-}
-
-const UNUSED: Mark = Mark { last: Index::ZERO, bytes: 0 };
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Window<const MARKS: usize> {
-    /// Ascending in `last`; the first `count` are used, the rest are `UNUSED`.
-    marks: [Mark; MARKS],
-    count: u8,
-    bytes: u64,
+    /// Ascending; an unused mark, and every one after it, is zero.
+    lasts: [Index; MARKS],
+    bytes: [u32; MARKS],
 }
 
 impl<const MARKS: usize> Window<MARKS> {
     pub(crate) const fn new() -> Self {
-        const {
-            assert!(
-                2 <= MARKS && MARKS.is_multiple_of(2) && MARKS <= 128,
-                "halving needs an even count"
-            )
-        };
-        Self { marks: [UNUSED; MARKS], count: 0, bytes: 0 }
+        Self { lasts: [Index::ZERO; MARKS], bytes: [0; MARKS] }
     }
 
     /// All bytes counted.
     #[inline]
-    pub(crate) const fn bytes(&self) -> u64 {
-        self.bytes
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.iter().map(|&bytes| u64::from(bytes)).sum()
     }
 
-    /// Counts `bytes` until the entry `last` is released.
+    fn used(&self) -> usize {
+        self.lasts.iter().take_while(|&&last| last != Index::ZERO).count()
+    }
+
+    /// Counts `bytes` until the entry `last` is released. A mark grows up to `grain` bytes before
+    /// the next one is begun: a part of the whole window, so that marks are not spent on crumbs.
     #[inline]
-    pub(crate) fn push(&mut self, last: Index, bytes: u32) {
-        if usize::from(self.count) == MARKS {
-            self.halve();
-        }
-        self.marks[usize::from(self.count)] = Mark { last, bytes: u64::from(bytes) };
-        self.count += 1;
-        self.bytes += u64::from(bytes);
-    }
-
-    fn halve(&mut self) {
-        for half in 0..MARKS / 2 {
-            let (one, two) = (self.marks[2 * half], self.marks[2 * half + 1]);
-            self.marks[half] = Mark { last: two.last, bytes: one.bytes + two.bytes };
-        }
-        self.marks[MARKS / 2..].fill(UNUSED);
-        self.count /= 2;
+    pub(crate) fn push(&mut self, last: Index, bytes: u32, grain: u32) {
+        let used = self.used();
+        let grown = match used.checked_sub(1) {
+            Some(newest) => self.bytes[newest].saturating_add(bytes),
+            None => u32::MAX,
+        };
+        let slot = if used > 0 && (grown <= grain || used == MARKS) { used - 1 } else { used };
+        self.bytes[slot] = self.bytes[slot].saturating_add(bytes);
+        self.lasts[slot] = last;
     }
 
     /// Stops counting what ends at or before `up_to`.
     #[inline]
     pub(crate) fn release(&mut self, up_to: Index) {
-        let used = usize::from(self.count);
-        let mut gone: u8 = 0;
-        for mark in &self.marks[..used] {
-            if mark.last > up_to {
-                break;
-            }
-            self.bytes -= mark.bytes;
-            gone += 1;
-        }
+        let past = |&&last: &&Index| last != Index::ZERO && last <= up_to;
+        let gone = self.lasts.iter().take_while(past).count();
         if gone > 0 {
-            self.marks.copy_within(usize::from(gone)..used, 0);
-            self.count -= gone;
-            self.marks[usize::from(self.count)..used].fill(UNUSED);
+            self.lasts.copy_within(gone.., 0);
+            self.bytes.copy_within(gone.., 0);
+            self.lasts[MARKS - gone..].fill(Index::ZERO);
+            self.bytes[MARKS - gone..].fill(0);
         }
-    }
-
-    /// Counts nothing.
-    pub(crate) fn clear(&mut self) {
-        *self = Self::new();
     }
 
     pub(crate) fn check(&self) {
-        let marks = &self.marks[..usize::from(self.count)];
-        let sum: u64 = marks.iter().map(|mark| mark.bytes).sum();
-        assert!(sum == self.bytes, "{} bytes counted, {sum} marked", self.bytes);
-        assert!(marks.is_sorted_by_key(|mark| mark.last), "{marks:?}");
+        let used = self.used();
+        assert!(self.lasts[..used].is_sorted(), "{self:?}");
+        assert!(self.lasts[used..].iter().all(|&last| last == Index::ZERO), "{self:?}");
+        assert!(self.bytes[used..].iter().all(|&bytes| bytes == 0), "{self:?}");
     }
 }
 
@@ -99,19 +71,34 @@ mod tests {
 
     #[test]
     fn l6_counts_to_zero_whatever_was_joined() {
-        for pushes in 0..200_u64 {
-            let mut window = Window::<4>::new();
-            for last in 1..=pushes {
-                window.push(Index(last), 10);
-                window.check();
+        for grain in [1, 10, 35, 1000] {
+            for pushes in 0..100_u64 {
+                let mut window = Window::<4>::new();
+                for last in 1..=pushes {
+                    window.push(Index(last), 10, grain);
+                    window.check();
+                }
+                assert_eq!(window.bytes(), pushes * 10);
+                for last in 1..=pushes {
+                    window.release(Index(last));
+                    window.check();
+                    assert!(window.bytes() >= (pushes - last) * 10, "bytes are never freed early");
+                }
+                assert_eq!(window, Window::new());
             }
-            assert_eq!(window.bytes(), pushes * 10);
-            for last in 1..=pushes {
-                window.release(Index(last));
-                window.check();
-                assert!(window.bytes() >= (pushes - last) * 10, "bytes are never freed early");
-            }
-            assert_eq!(window, Window::new());
         }
+    }
+
+    #[test]
+    fn a_stream_frees_bytes_before_it_pauses() {
+        let mut window = Window::<2>::new();
+        let mut freed = 0;
+        for last in 1..=100 {
+            window.push(Index(last), 10, 50);
+            let before = window.bytes();
+            window.release(Index(last.saturating_sub(10)));
+            freed += before - window.bytes();
+        }
+        assert!(freed > 800, "{freed} of 1000 bytes freed while the stream ran");
     }
 }

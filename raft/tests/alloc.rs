@@ -25,6 +25,7 @@ fn replica(number: u64, spans: &[Span]) -> Raft {
     let start = Start {
         id: id(number),
         membership: Membership::new(&voters).unwrap(),
+        changes: &[],
         hard_state: HardState { term, vote: None },
         compacted: Position::ZERO,
         spans,
@@ -58,14 +59,14 @@ fn make_leader(raft: &mut Raft) {
 /// and whether the read was confirmed.
 fn round(now: Time, leader: &mut Raft, followers: &mut [Raft; 2]) -> (Index, bool) {
     leader.propose(16, 4096).unwrap();
-    leader.read().unwrap();
+    leader.read(now).unwrap();
     for follower in followers.iter_mut() {
         let peer = follower.id();
         let whole = |_, last, _| Some(Extent { last, bytes: 4096 });
         while let Some(header) = leader.next_append(peer, whole) {
             let span =
                 Span { term: header.term, first: header.prev.index.next(), last: header.last };
-            let outcome = follower.step_append(now, &header, &[span]);
+            let outcome = follower.step_append(now, &header, &[span], &[]);
             assert!(matches!(outcome, AppendOutcome::Accepted { .. }));
         }
     }

@@ -26,7 +26,12 @@ fn paper_5_1_requests_of_an_earlier_term_are_refused_and_answered_with_ours() {
     cluster.raft_mut(1).transfer(now, id(2)).unwrap();
     cluster.run();
     let (commit, floor) = (Index(1), Index(0));
-    cluster.tell(1, 3, term.0, MessageKind::Heartbeat { commit, floor, read_round: 0 });
+    cluster.tell(
+        1,
+        3,
+        term.0,
+        MessageKind::Heartbeat { sleep: false, commit, floor, read_round: 0 },
+    );
     let answers = cluster.says(3);
     assert_eq!(answers.len(), 1);
     assert_eq!(answers[0].term, cluster.raft(3).term());

@@ -82,7 +82,8 @@ fn r3_every_read_ends_when_the_leadership_does() {
     cluster.pass(300_000);
     assert!(!cluster.raft(1).is_leader());
     assert_eq!(cluster.node(1).reads, [ReadReady::Lost { up_to: reads[4] }]);
-    let refused = cluster.raft_mut(1).read();
+    let now = cluster.now;
+    let refused = cluster.raft_mut(1).read(now);
     assert_eq!(refused, Err(ReadError::NotLeader { leader: None }));
 }
 
@@ -175,5 +176,6 @@ fn reads_are_refused_while_the_leadership_moves() {
     cluster.elect(1);
     let now = cluster.now;
     cluster.raft_mut(1).transfer(now, id(2)).unwrap();
-    assert_eq!(cluster.raft_mut(1).read(), Err(ReadError::NotReady));
+    let now = cluster.now;
+    assert_eq!(cluster.raft_mut(1).read(now), Err(ReadError::NotReady));
 }

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use common::{Cluster, ENTRY_BYTES, Packet, config, id, position};
 use kontiki_raft::{
     AppendHeader, AppendOutcome, Config, Extent, Index, MessageKind, ProgressState, ProposeError,
-    Span, Term,
+    SnapshotRequest, Span, Term,
 };
 
 fn deliver_all(cluster: &mut Cluster) {
@@ -46,7 +46,7 @@ fn append(
         session: 0,
     };
     let now = cluster.now;
-    cluster.raft_mut(to).step_append(now, &header, &spans)
+    cluster.raft_mut(to).step_append(now, &header, &spans, &[])
 }
 
 /// Completes the writes of a replica that was told of entries past the network.
@@ -264,7 +264,7 @@ fn followers_commit_without_the_leaders_disk() {
 }
 
 #[test]
-fn l7_a_silent_follower_holds_the_floor_and_compaction() {
+fn l7_a_silent_follower_holds_the_floor_and_past_it_needs_a_snapshot() {
     let mut cluster = Cluster::new(3, 1);
     cluster.elect(1);
     let floor = cluster.raft(1).log_floor();
@@ -273,11 +273,14 @@ fn l7_a_silent_follower_holds_the_floor_and_compaction() {
     cluster.run();
     assert_eq!(cluster.raft(1).committed(), cluster.raft(1).last().index);
     assert_eq!(cluster.raft(1).log_floor(), floor, "replica 3 has not got them");
-    let (applied, raft) = (cluster.raft(1).status().applied, AssertUnwindSafe(cluster.raft_mut(1)));
-    assert!(catch_unwind(|| { raft }.on_compacted(applied)).is_err());
+    let applied = cluster.raft(1).status().applied;
+    assert_eq!(cluster.raft_mut(1).on_compacted(applied).index, applied);
     cluster.heal();
     cluster.run();
-    assert_eq!(cluster.raft(1).log_floor(), cluster.raft(1).last().index);
+    assert_eq!(cluster.raft(1).log_floor(), floor, "an empty log does not match");
+    let request = cluster.raft_mut(1).take_snapshot_request();
+    assert_eq!(request, Some(SnapshotRequest { to: id(3), session: 0, at_least: applied }));
+    assert_eq!(cluster.raft_mut(1).take_snapshot_request(), None, "asked for once");
     assert_eq!(cluster.raft_mut(1).on_compacted(applied).index, applied);
 }
 
@@ -351,7 +354,7 @@ fn numbers_out_of_range_are_no_answer() {
         session: 0,
     };
     let (now, spans) = (cluster.now, [Span { term: Term(1), first: Index(0), last: first }]);
-    let outcome = cluster.raft_mut(2).step_append(now, &header, &spans);
+    let outcome = cluster.raft_mut(2).step_append(now, &header, &spans, &[]);
     assert_eq!(outcome, AppendOutcome::Rejected);
 }
 

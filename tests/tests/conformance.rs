@@ -152,6 +152,7 @@ fn elects(voters: &[&str], votes: &[&str]) -> Option<bool> {
     let start = Start {
         id: ids[own],
         membership: Membership::new(&ids).unwrap(),
+        changes: &[],
         hard_state: HardState::default(),
         compacted: Position::ZERO,
         spans: &[],

@@ -60,7 +60,7 @@ impl Shard {
         let replica = &mut self.replicas[slot as usize];
         self.spans.clear();
         check_append(replica.group, header, blocks, &mut self.spans)?;
-        let outcome = replica.raft.step_append(now, header, &self.spans);
+        let outcome = replica.raft.step_append(now, header, &self.spans, &[]);
         if let AppendOutcome::Accepted { first_new } = outcome {
             let (rounds, building) = (&mut self.rounds, &mut self.building);
             replica.log.truncate(first_new, |dead| Self::release(rounds, building, dead.round));

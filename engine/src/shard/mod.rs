@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use kontiki_net::BlockSource;
-use kontiki_raft::{Index, Span, Time};
+use kontiki_raft::{Index, ReadError, ReadId, Span, Time};
 
 use crate::error::RequestError;
 use crate::log::rounds::{Place, Rounds};
@@ -224,7 +224,7 @@ impl Shard {
     }
 
     /// Input: requests of clients. Takes the runs of this shard's groups.
-    pub(crate) fn submit(&mut self, submitted: &Arc<Submitted>, out: &mut Output) {
+    pub(crate) fn submit(&mut self, now: Time, submitted: &Arc<Submitted>, out: &mut Output) {
         let shards = self.config.shards as u64;
         for (at, run) in submitted.submission.runs().iter().enumerate() {
             if run.group % shards != self.config.shard as u64 {
@@ -240,12 +240,9 @@ impl Shard {
             let replica = &mut self.replicas[slot as usize];
             match run.kind {
                 RunKind::Write => self.queued_bytes += replica.proposals.queue(submitted, at),
-                RunKind::Read => match replica.raft.read() {
+                RunKind::Read => match read(now, replica) {
                     Ok(id) => replica.reads.ask(id, part()),
-                    Err(error) => {
-                        let error = read_refusal(error, replica);
-                        out.refuse(part(), error);
-                    }
+                    Err(error) => out.refuse(part(), error),
                 },
             }
             self.touch(slot);
@@ -481,11 +478,15 @@ impl Shard {
     }
 }
 
-fn read_refusal(error: kontiki_raft::ReadError, replica: &Replica) -> RequestError {
-    match error {
-        kontiki_raft::ReadError::NotLeader { leader } => {
-            RequestError::NotLeader { leader: leader.and_then(|r| replica.node_of(r)) }
-        }
-        kontiki_raft::ReadError::NotReady => RequestError::Transferring,
+/// Reads are served where the state is known to be the latest, and not forwarded: the client goes
+/// to the leader itself.
+fn read(now: Time, replica: &mut Replica) -> Result<ReadId, RequestError> {
+    if !replica.raft.is_leader() {
+        let leader = replica.raft.leader().and_then(|leader| replica.node_of(leader));
+        return Err(RequestError::NotLeader { leader });
     }
+    replica.raft.read(now).map_err(|error| match error {
+        ReadError::NotLeader { .. } => RequestError::NotLeader { leader: None },
+        ReadError::NotReady => RequestError::Transferring,
+    })
 }

@@ -320,6 +320,7 @@ fn start(
     let start = Start {
         id: record.replica,
         membership,
+        changes: &[],
         hard_state: record.hard_state,
         compacted: record.compacted,
         spans,

@@ -210,7 +210,7 @@ impl TestCluster {
         let sink = Sink::Queue(Arc::clone(&self.queue));
         let submitted = Arc::new(Submitted { submission, sink });
         let node = &mut self.nodes[node];
-        node.shard.submit(&submitted, &mut node.out);
+        node.shard.submit(self.now, &submitted, &mut node.out);
     }
 
     #[track_caller]

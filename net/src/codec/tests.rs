@@ -153,7 +153,7 @@ fn each_fault_of_a_message_has_its_error() {
         (framed(1, &[&vote[..], &[0]].concat()), Some(DecodeError::Trailing { left: 1 })),
         (framed(1, &flipped), Some(DecodeError::MessageChecksum)),
         (framed(1, &resealed(88, &[0])), Some(DecodeError::MessageKind(0))),
-        (framed(1, &resealed(88, &[11])), Some(DecodeError::MessageKind(11))),
+        (framed(1, &resealed(88, &[13])), Some(DecodeError::MessageKind(13))),
         (framed(1, &resealed(89, &[2])), Some(DecodeError::Reserved)),
         (framed(1, &resealed(90, &[1])), Some(DecodeError::Reserved)),
         (framed(1, &resealed(48, &[1])), Some(DecodeError::Reserved)),
@@ -288,9 +288,14 @@ fn kinds() -> impl Strategy<Value = MessageKind> {
         (index(), positions(), number()).prop_map(|(prev, hint, read_round)| {
             MessageKind::AppendReject { prev, hint, read_round }
         }),
-        (index(), index(), number()).prop_map(|(commit, floor, read_round)| {
-            MessageKind::Heartbeat { commit, floor, read_round }
-        }),
+        (index(), index(), number(), any::<bool>()).prop_map(
+            |(commit, floor, read_round, sleep)| {
+                MessageKind::Heartbeat { commit, floor, read_round, sleep }
+            }
+        ),
+        number().prop_map(|request| MessageKind::ReadIndex { request }),
+        (number(), index())
+            .prop_map(|(request, index)| MessageKind::ReadIndexReply { request, index }),
         number().prop_map(|read_round| MessageKind::HeartbeatAck { read_round }),
         positions().prop_map(|last| MessageKind::TimeoutNow { last }),
     ]

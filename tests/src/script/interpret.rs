@@ -115,9 +115,9 @@ impl World {
             ["propose", node, ref payloads @ ..] if !payloads.is_empty() => {
                 self.propose(number(node)?, payloads)?;
             }
-            ["read", node] => self.step(number(node)?, |node, _, events| {
+            ["read", node] => self.step(number(node)?, |node, now, events| {
                 let Some(raft) = &mut node.raft else { return };
-                match raft.read() {
+                match raft.read(now) {
                     Ok(read) => events.state(format!("read #{}", read.0)),
                     Err(error) => events.state(format!("read refused: {error}")),
                 }

@@ -120,6 +120,7 @@ impl Node {
         let start = Start {
             id: self.id,
             membership,
+            changes: &[],
             hard_state: self.disk.hard_state,
             compacted: self.disk.log.start,
             spans: &spans(self.disk.log.start.index.next(), &self.disk.log.entries),

@@ -403,7 +403,7 @@ fn arrive_append(
     let Some(raft) = &mut node.raft else { return };
     let first = header.prev.index.next();
     let end = raft.last();
-    let outcome = raft.step_append(now, header, &spans(first, entries));
+    let outcome = raft.step_append(now, header, &spans(first, entries), &[]);
     look(node, events);
     let AppendOutcome::Accepted { first_new } = outcome else { return };
     if first_new <= end.index {

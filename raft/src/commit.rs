@@ -1,0 +1,104 @@
+//! Proposals, and what becomes of them: the leader orders entries and moves the commit.
+//!
+//! Invariants: only an entry of the leader's own term commits by counting (Raft §5.4.2), and the
+//! leader counts itself only as far as its own disk has it. A proposal that would exceed the
+//! window of uncommitted bytes is refused, but for one when nothing waits.
+
+use crate::error::ProposeError;
+use crate::message::{CommitStatus, Proposed};
+use crate::planted::{self, Bug};
+use crate::raft::{Raft, RoleState};
+use crate::types::{Index, Position};
+
+impl Raft {
+    /// Offers `count` entries of `bytes` together to the log. An accepted proposal has its place
+    /// in the log, and nothing more: it may still be lost with the leadership.
+    ///
+    /// # Errors
+    /// When this replica does not lead, is handing over, or has too much uncommitted.
+    ///
+    /// # Panics
+    /// When `count` is zero, or the no-op of [`Raft::take_noop`] was not taken first.
+    #[inline]
+    pub fn propose(&mut self, count: u32, bytes: u32) -> Result<Proposed, ProposeError> {
+        let RoleState::Leader(leader) = &mut self.role else {
+            return Err(ProposeError::NotLeader { leader: self.leader() });
+        };
+        leader.assert_noop_taken();
+        assert!(count > 0, "a proposal of no entries");
+        if let Some(to) = leader.transferring() {
+            return Err(ProposeError::Transferring { to });
+        }
+        let max = self.config.uncommitted_bytes_max;
+        let waiting = leader.uncommitted.bytes();
+        if waiting > 0 && waiting + u64::from(bytes) > u64::from(max) {
+            return Err(ProposeError::Busy);
+        }
+        if leader.asleep {
+            leader.rouse();
+        }
+        let (term, end) = (self.hard_state.term, self.log.last().index);
+        let last = end.advanced(count);
+        self.log.append(term, last);
+        leader.uncommitted.push(last, bytes, max / 4);
+        Ok(Proposed { term, first: end.next(), last })
+    }
+
+    /// Moves the commit to what a majority of each half has persisted, but only through an entry
+    /// of our own term; older ones commit together with it (Raft §5.4.2, Figure 8). Moves the
+    /// floor too.
+    #[inline]
+    pub(crate) fn advance_commit(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let (persisted, last) = (self.durability.persisted(), self.log.last().index);
+        let own = if planted::has(Bug::LeaderCountsUnpersisted) { last } else { persisted };
+        let candidate = leader.agreed(own, |peer| peer.matched);
+        let in_term = candidate >= leader.first || planted::has(Bug::OldTermCommits);
+        let moved = candidate > self.committed && in_term;
+        if moved {
+            assert!(candidate <= last, "commit {candidate:?} past the end {last:?}");
+            self.committed = candidate;
+            leader.uncommitted.release(candidate);
+        }
+        let everywhere = leader.peers.iter().fold(persisted, |least, peer| least.min(peer.matched));
+        self.floor = self.floor.max(everywhere.min(self.committed));
+        if moved && !leader.stays() {
+            self.maybe_retire();
+        }
+    }
+
+    /// What has become of the entry that once had this position in some replica's log, as far as
+    /// this one knows.
+    #[must_use]
+    pub fn commit_status(&self, position: Position) -> CommitStatus {
+        let Position { term, index } = position;
+        if index < self.log.compacted().index {
+            return CommitStatus::Unknown;
+        }
+        match self.log.term_at(index) {
+            Some(here) if here == term && index <= self.committed => CommitStatus::Committed,
+            Some(here) if here == term => CommitStatus::InProgress,
+            // Another leader's entry may yet be replaced in turn, unless it is committed.
+            Some(_) if index <= self.committed => CommitStatus::Rejected,
+            Some(here) if here > term => CommitStatus::Rejected,
+            Some(_) => CommitStatus::InProgress,
+            // Terms never go down along a log, so nothing older can follow on the commit.
+            None if self.log.term_at(self.committed).is_some_and(|at| at > term) => {
+                CommitStatus::Rejected
+            }
+            None => CommitStatus::InProgress,
+        }
+    }
+
+    /// The first entry that was proposed in this leader's term; others need not ask.
+    pub(crate) fn own_term_committed(&self) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        self.committed >= leader.first
+    }
+
+    /// The last entry that this replica may give to apply.
+    #[inline]
+    pub(crate) fn appliable(&self) -> Index {
+        self.committed.min(self.durability.persisted())
+    }
+}

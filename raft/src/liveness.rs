@@ -1,0 +1,248 @@
+//! When a replica believes that its leader lives: the election timer, the support that a leader
+//! has, sleep and waking.
+//!
+//! *Self-timed*, a replica that heard its leader supports it for one election timeout: it neither
+//! campaigns nor votes for anybody else meanwhile (thesis §4.2.3), whatever terms it hears of,
+//! since the leader may serve reads on the strength of it. *Externally*, nodes promise that to
+//! each other, once for all their groups, and the caller says until when.
+//!
+//! A group in which nothing happens can *sleep*: the leader tells its followers that nothing more
+//! will come, and nobody has a deadline. Whatever happens wakes the replica it happens to, and its
+//! messages wake the others.
+//!
+//! Invariant: the election timer never ends before the support does.
+
+use crate::config::{Liveness, PRIORITY_MAX};
+use crate::leader::Leader;
+use crate::message::MessageKind;
+use crate::progress::Moment;
+use crate::raft::{Raft, RoleState};
+use crate::status::ProgressState;
+use crate::types::{Index, ReplicaId, Term, Time};
+
+/// The election timer.
+impl Raft {
+    /// One draw of the election timer beyond the election timeout itself. Below the top priority,
+    /// whole timeouts more.
+    fn draw(&mut self) -> u32 {
+        let base = self.config.election_timeout_us;
+        let handicap = u32::from(PRIORITY_MAX - self.config.priority);
+        self.rng.below(base).saturating_add(base.saturating_mul(handicap))
+    }
+
+    /// Arms the election timer anew, with a new draw so that replicas do not move in step.
+    pub(crate) fn arm(&mut self, now: Time) {
+        let at = now.after(self.config.election_timeout_us).after(self.draw());
+        self.arm_at(now, at);
+        self.heard = false;
+    }
+
+    fn arm_at(&mut self, now: Time, at: Time) {
+        self.support_until = self.support_until.max(now);
+        let jitter_us = at.since(self.support_until);
+        self.jitter_us = u32::try_from(jitter_us).unwrap_or(u32::MAX);
+    }
+
+    /// The leader spoke.
+    #[inline]
+    pub(crate) fn note_heard(&mut self, now: Time) {
+        if !self.heard {
+            self.jitter_us = self.draw();
+            self.heard = true;
+        }
+        if self.config.liveness != Liveness::External {
+            self.support_until = self.support_until.max(now.after(self.config.election_timeout_us));
+        }
+    }
+
+    pub(crate) const fn election_deadline(&self) -> Time {
+        self.support_until.after(self.jitter_us)
+    }
+
+    /// Whether this replica may campaign: it is electable, and has what it counts as applied.
+    pub(crate) fn can_campaign(&self) -> bool {
+        // While a snapshot is not persisted, the log begins where nothing is (hazard E13).
+        self.electable && self.durability.persisted() >= self.log.compacted().index
+    }
+
+    /// Whether this replica leads, or supports a leader still. When leases may rest on that, it
+    /// does so to the end of what it promised, whatever has happened since (hazard R9); else only
+    /// as long as it follows somebody.
+    pub(crate) fn hears_leader(&self, now: Time) -> bool {
+        let follows = match &self.role {
+            RoleState::Leader(_) => return self.is_checked(),
+            RoleState::Follower(follower) => follower.leader.is_some(),
+            RoleState::PreCandidate(_) | RoleState::Candidate(_) => false,
+        };
+        self.is_checked() && now < self.support_until && (follows || self.promises())
+    }
+
+    /// Whether a leader may rest a lease on the support of its followers.
+    const fn promises(&self) -> bool {
+        self.config.lease_percent > 0 || matches!(self.config.liveness, Liveness::External)
+    }
+
+    /// A follower knows that its leader is gone, or doubts it: it forgets it, and may vote for
+    /// another at once, unless it has promised otherwise (leases, external liveness). When it
+    /// campaigns itself does not change.
+    pub fn forget_leader(&mut self) {
+        let RoleState::Follower(follower) = &mut self.role else { return };
+        if follower.leader.take().is_some() {
+            follower.asleep = false;
+            self.reads_lost |= self.talk.lose_reads();
+        }
+    }
+}
+
+/// External liveness.
+impl Raft {
+    /// The caller promises that the leader's node is supported until `until`, of the clock that
+    /// `now` is of; [`Time::NEVER`] until it says otherwise. Meanwhile this replica neither
+    /// campaigns nor votes for another. Called again, a later promise extends an earlier one; an
+    /// earlier time takes effect only where the caller has not relied on the later.
+    pub fn leader_supported_until(&mut self, now: Time, until: Time) {
+        self.wake(now);
+        self.support_until = until;
+        self.jitter_us = self.draw();
+        self.heard = true;
+    }
+
+    /// Until when the leadership is certain, if each peer's node supports ours until `support`
+    /// says: what a majority promises, of those who have acknowledged this leader in its term. The
+    /// others have promised nothing for this group. `Time(0)` when this replica does not lead, or
+    /// has ordered another to campaign (hazard R7).
+    pub fn lease_until(&self, support: impl Fn(ReplicaId) -> Time) -> Time {
+        let RoleState::Leader(leader) = &self.role else { return Time(0) };
+        if leader.is_lease_void() {
+            return Time(0);
+        }
+        self.supported_until(leader, support)
+    }
+
+    fn supported_until(&self, leader: &Leader, support: impl Fn(ReplicaId) -> Time) -> Time {
+        leader
+            .agreed(Time::NEVER, |peer| if peer.acknowledged { support(peer.id) } else { Time(0) })
+    }
+
+    /// The index at which a read may be served now without a round, if the leadership is certain
+    /// beyond `now`: see [`Raft::lease_until`].
+    pub fn lease_read(&self, now: Time, support: impl Fn(ReplicaId) -> Time) -> Option<Index> {
+        let RoleState::Leader(leader) = &self.role else { return None };
+        let served = self.committed >= leader.first && now < self.lease_until(support);
+        served.then_some(self.committed)
+    }
+
+    /// Steps down when the support of a majority has ended. Called when that of some node has.
+    /// Returns whether this replica leads (still). A new leader, whom nobody has acknowledged yet,
+    /// has one election timeout for it.
+    pub fn check_support(&mut self, now: Time, support: impl Fn(ReplicaId) -> Time) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let new = self.committed < leader.first
+            && now.since(leader.elected_at) < u64::from(self.config.election_timeout_us);
+        let supported = new || now < self.supported_until(leader, support);
+        if !supported {
+            self.become_follower(now, None);
+        }
+        supported
+    }
+}
+
+/// Sleep and waking.
+impl Raft {
+    /// Lets the group sleep, if this replica leads it, everybody has everything, and nobody waits
+    /// for anything. Followers are told by a last heartbeat. Returns whether the replica sleeps.
+    pub fn sleep(&mut self, now: Time) -> bool {
+        let (last, committed) = (self.log.last().index, self.committed);
+        let rested = committed == last
+            && self.given == last
+            && self.durability.persisted() == last
+            && self.durability.hard_state_is_durable()
+            && self.talk.is_idle()
+            && self.memberships.since() <= committed;
+        let RoleState::Leader(leader) = &mut self.role else { return false };
+        leader.now = leader.now.max(now);
+        let reads = leader.reads.as_ref().is_some_and(|reads| reads.any() || reads.in_flight());
+        let done = rested && !reads && leader.transferring().is_none();
+        let even = leader
+            .peers
+            .iter()
+            .all(|peer| peer.matched == last && peer.state() == ProgressState::Replicate);
+        if !done || !even || self.memberships.current().is_joint() {
+            return false;
+        }
+        if !leader.asleep {
+            leader.asleep = true;
+            for peer in &mut leader.peers {
+                peer.beat_due = true;
+            }
+        }
+        true
+    }
+
+    /// Ends the sleep: a leader speaks to everybody, a follower waits for it no longer than for
+    /// any leader. Every input but the passing of time does the same.
+    pub fn wake(&mut self, now: Time) {
+        match &mut self.role {
+            RoleState::Leader(leader) if leader.asleep => leader.rouse(),
+            RoleState::Follower(follower) if follower.asleep => {
+                follower.asleep = false;
+                self.arm(now);
+            }
+            RoleState::Leader(_)
+            | RoleState::Follower(_)
+            | RoleState::PreCandidate(_)
+            | RoleState::Candidate(_) => {}
+        }
+    }
+
+    /// Wakes for a message, unless it belongs to falling asleep.
+    #[inline]
+    pub(crate) fn wake_for(&mut self, now: Time, term: Term, kind: MessageKind) {
+        let drowsy = matches!(
+            kind,
+            MessageKind::Heartbeat { sleep: true, .. }
+                | MessageKind::HeartbeatAck { .. }
+                | MessageKind::AppendAck { .. }
+        );
+        if !(drowsy && term == self.hard_state.term) {
+            self.wake(now);
+        }
+    }
+
+    /// A leader beats: to those who have not heard from it for a heartbeat.
+    pub(crate) fn beat_if_due(leader: &mut Leader, now: Time, heartbeat_us: u32) {
+        if now < leader.heartbeat_at {
+            return;
+        }
+        let mut oldest_us = 0;
+        for peer in &mut leader.peers {
+            let age_us = peer.sent_at.age_us(now);
+            if age_us >= u64::from(heartbeat_us) {
+                peer.beat_due = true;
+            } else {
+                oldest_us = oldest_us.max(age_us);
+            }
+        }
+        leader.heartbeat_at = Time(now.0.saturating_sub(oldest_us)).after(heartbeat_us);
+    }
+
+    /// Whether a majority was heard within an election timeout; says when to look again.
+    pub(crate) fn check_quorum(leader: &mut Leader, now: Time, timeout_us: u32) -> bool {
+        if now < leader.quorum_check_at {
+            return true;
+        }
+        let youth = leader.agreed(u64::MAX, |peer| u64::MAX - peer.heard_at.age_us(now));
+        let age_us = u64::MAX - youth;
+        leader.quorum_check_at = Time(now.0.saturating_sub(age_us)).after(timeout_us);
+        age_us < u64::from(timeout_us)
+    }
+
+    /// After a sleep, or when the first peer comes: silence counts from now.
+    pub(crate) fn begin_watch(leader: &mut Leader, now: Time, timeout_us: u32) {
+        leader.watching = true;
+        leader.quorum_check_at = now.after(timeout_us);
+        for peer in &mut leader.peers {
+            peer.heard_at = Moment::of(now);
+        }
+    }
+}
