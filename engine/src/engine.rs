@@ -96,14 +96,7 @@ impl Engine {
         submission: Submission,
         queue: &Arc<CompletionQueue>,
     ) -> Result<(), (SubmitError, Submission)> {
-        if submission.is_empty() {
-            return Ok(());
-        }
-        let sink = Sink::Queue(Arc::clone(queue));
-        self.router().submit(Arc::new(Submitted { submission, sink })).map_err(|(error, back)| {
-            let submitted = Arc::into_inner(back).expect("a refused submission has no other owner");
-            (error, submitted.submission)
-        })
+        self.router().submit_many(submission, queue)
     }
 
     /// Which group serves which keys.

@@ -90,7 +90,7 @@ impl From<MachineError> for CallError {
 /// Opens the key-value machines of all shards on one state database.
 struct KvMachines {
     dir: std::path::PathBuf,
-    state: Option<(Arc<StateDb>, StateWriterHandle)>,
+    state: Option<StateWriterHandle>,
     writer: Option<StateWriter>,
     views: Vec<ShardView>,
 }
@@ -101,12 +101,11 @@ impl Machines for KvMachines {
     fn open(&mut self, context: MachineContext) -> Result<KvMachine, MachineError> {
         if self.state.is_none() {
             let options = StateOptions::new(self.dir.join("state"), context.store_id);
-            let state = Arc::new(StateDb::open(&options)?);
-            let (handle, writer) = state_writer(Arc::clone(&state));
+            let (handle, writer) = state_writer(Arc::new(StateDb::open(&options)?));
             self.writer = Some(writer);
-            self.state = Some((state, handle));
+            self.state = Some(handle);
         }
-        let (_, handle) = self.state.as_ref().expect("made just now");
+        let handle = self.state.as_ref().expect("made just now");
         let machine = KvMachine::open(&context, handle.clone())?;
         self.views.push(machine.view());
         Ok(machine)

@@ -200,13 +200,13 @@ pub mod kv;
 pub mod kvstore;
 pub mod log;
 pub mod machine;
-#[cfg(feature = "rocks")]
 mod maintenance;
 pub mod metrics;
 #[cfg(feature = "rocks")]
 mod node;
+mod opening;
+pub mod parts;
 pub mod range;
-#[cfg(feature = "rocks")]
 mod router;
 pub mod shard;
 pub mod status;
@@ -215,9 +215,7 @@ mod submission;
 #[cfg(feature = "rocks")]
 pub mod testing;
 mod ticket;
-#[cfg(feature = "rocks")]
 mod worker;
-#[cfg(feature = "rocks")]
 mod writer;
 
 pub use kontiki_net::{Block, Entries};

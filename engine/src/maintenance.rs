@@ -18,10 +18,29 @@ use crate::store::WitnessWriter;
 const WITNESS_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A flush cycle of one shard.
-pub(crate) struct Chore {
+pub struct Chore {
     pub(crate) shard: usize,
     pub(crate) marks: AppliedMarks,
     pub(crate) job: FlushJob,
+}
+
+impl std::fmt::Debug for Chore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chore").field("shard", &self.shard).finish_non_exhaustive()
+    }
+}
+
+impl Chore {
+    /// Does the work, and tells the worker that it is done.
+    ///
+    /// # Errors
+    /// What the machine says; then nothing was told, and the engine is to end.
+    pub fn carry_out(self, router: &Router) -> Result<(), Fatal> {
+        let Self { shard, marks, job } = self;
+        job().map_err(Fatal::Machine)?;
+        router.inbox(shard).tell(ToWorker::Flushed { marks });
+        Ok(())
+    }
 }
 
 /// See the module.
@@ -57,20 +76,12 @@ impl Maintenance {
                 }
             };
             match chore {
-                Some(chore) => self.flush(chore)?,
+                Some(chore) => chore.carry_out(&self.router)?,
                 None => {
                     self.witness.maybe_write(self.clock.now().0).map_err(Fatal::Log)?;
                     behind = self.synced.try_recv().is_ok();
                 }
             }
         }
-    }
-
-    fn flush(&self, chore: Chore) -> Result<(), Fatal> {
-        let Chore { shard, marks, job } = chore;
-        let result = job();
-        result.map_err(Fatal::Machine)?;
-        self.router.inbox(shard).tell(ToWorker::Flushed { marks });
-        Ok(())
     }
 }

@@ -14,24 +14,23 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use kontiki_net::{Net, NetConfig};
-use kontiki_raft::ReplicaId;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::config::{Bootstrap, Config, OnFatal};
-use crate::error::{ConfigError, Fatal, RequestError, StartError};
+use crate::error::{Fatal, RequestError, StartError};
 use crate::machine::{MachineContext, MachineError, StateMachine, Wake};
 use crate::maintenance::{Chore, Maintenance};
 use crate::metrics::Metrics;
+use crate::opening::{first_records, flush_policy, rebuild};
 use crate::range::RangeMap;
 use crate::router::{Ask, Inbox, InboxReceiver, Router, ToWorker};
-use crate::shard::{Builder, Shard, ShardConfig};
+use crate::shard::Shard;
 use crate::status::{GroupStatus, NodeStatus, PeerStatus};
 use crate::store::{
-    GroupRecord, Identity, LogReader, LogStore, OpenError, OpenOptions, Opened, RocksLog,
-    WitnessWriter,
+    Identity, LogReader, LogStore, OpenError, OpenOptions, Opened, RocksLog, WitnessWriter,
 };
-use crate::worker::{FlushPolicy, Worker, WorkerParts};
+use crate::worker::{Worker, WorkerParts};
 use crate::writer::{Job, LogSlot, Writer};
 
 /// How long an operator's question waits for a worker before it counts as stopped.
@@ -229,7 +228,8 @@ impl Office {
         metrics: &Arc<Metrics>,
     ) -> Self {
         let (reader, witness, clock) = (log.reader(), log.witness_writer(), Clock::new());
-        let log = Arc::new(Mutex::new(LogSlot::new(log, config.workers, Arc::clone(metrics))));
+        let log =
+            Arc::new(Mutex::new(LogSlot::new(Box::new(log), config.workers, Arc::clone(metrics))));
         let (synced, synced_rx) = bounded(1);
         let (chores, chores_rx) = bounded(CHORES_MAX);
         let (writer, jobs) = Writer::new(Arc::clone(&log), Arc::clone(router), synced.clone());
@@ -255,26 +255,29 @@ impl Office {
         receiver: InboxReceiver,
         first_start: Option<usize>,
     ) -> Worker<M> {
-        Worker::new(WorkerParts {
-            number,
-            shard,
-            machine,
-            net,
-            receiver,
-            first_start,
-            clock: self.clock,
-            inbox: Arc::clone(self.router.inbox(number)),
-            router: Arc::clone(&self.router),
-            log: Arc::clone(&self.log),
-            reader: Arc::clone(&self.reader),
-            writer: self.jobs.clone(),
-            chores: self.chores.clone(),
-            synced: self.synced.clone(),
-            metrics: Arc::clone(&self.metrics),
-            log_writer: config.log_writer,
-            workers: config.workers,
-            flush: flush_policy(config),
-        })
+        Worker::new(
+            self.clock.now(),
+            WorkerParts {
+                number,
+                shard,
+                machine,
+                net,
+                receiver,
+                first_start,
+                clock: self.clock,
+                inbox: Arc::clone(self.router.inbox(number)),
+                router: Arc::clone(&self.router),
+                log: Arc::clone(&self.log),
+                reader: Arc::clone(&self.reader),
+                writer: self.jobs.clone(),
+                chores: self.chores.clone(),
+                synced: self.synced.clone(),
+                metrics: Arc::clone(&self.metrics),
+                log_writer: config.log_writer,
+                workers: config.workers,
+                flush: flush_policy(config),
+            },
+        )
     }
 }
 
@@ -295,75 +298,6 @@ fn open_store(config: &Config, bootstrap: &Bootstrap) -> Result<Opened, StartErr
             RocksLog::open(&options).map_err(StartError::Store)
         }
         result => result.map_err(StartError::Store),
-    }
-}
-
-/// The records of a new store: a replica of each group, on each node.
-fn first_records(
-    config: &Config,
-    bootstrap: &Bootstrap,
-) -> Result<Vec<(u64, GroupRecord)>, StartError> {
-    let refuse =
-        |why: &str| StartError::Config(ConfigError { field: "bootstrap", why: why.to_owned() });
-    let nodes = &bootstrap.nodes;
-    if !nodes.contains(&config.node_id) {
-        return Err(refuse("this node is not among the nodes"));
-    }
-    if nodes.len() > 7 || nodes.iter().any(|n| nodes.iter().filter(|m| *m == n).count() > 1) {
-        return Err(refuse("1 to 7 nodes, none twice"));
-    }
-    let unknown =
-        |node: &u64| *node != config.node_id && !config.peers.iter().any(|(peer, _)| peer == node);
-    if nodes.iter().any(unknown) {
-        return Err(refuse("a node has no address among the peers"));
-    }
-    RangeMap::new(&bootstrap.ranges).map_err(StartError::Ranges)?;
-    // One replica of a group per node, so the node's id serves as the replica's.
-    let replica = |node: u64| ReplicaId::new(node).ok_or_else(|| refuse("node ids are not zero"));
-    let membership: Vec<(ReplicaId, u64)> =
-        nodes.iter().map(|&node| Ok((replica(node)?, node))).collect::<Result<_, StartError>>()?;
-    let own = replica(config.node_id)?;
-    let record = |range: &crate::range::RangeBounds| GroupRecord {
-        replica: own,
-        hard_state: kontiki_raft::HardState::default(),
-        compacted: kontiki_raft::Position::ZERO,
-        membership: membership.clone(),
-        range: range.clone(),
-    };
-    Ok(bootstrap.ranges.iter().map(|(group, range)| (*group, record(range))).collect())
-}
-
-/// Reads the whole log once, into as many builders as there are shards.
-fn rebuild(
-    config: &Config,
-    log: &mut RocksLog,
-    records: &[(u64, GroupRecord)],
-) -> Result<Vec<Builder>, StartError> {
-    let shard = |shard| ShardConfig {
-        node: config.node_id,
-        shard,
-        shards: config.workers,
-        raft: config.raft,
-        cache_bytes_max: config.cache_bytes_max / config.workers,
-        seed: config.seed,
-    };
-    let mut builders: Vec<Builder> =
-        (0..config.workers).map(|number| Builder::new(shard(number), records)).collect();
-    let mut refused = None;
-    let read = log.for_each_part(&mut |number, part, bytes| {
-        for builder in &mut builders {
-            if let Err(error) = builder.part(number, part, bytes) {
-                let why = error.to_string();
-                refused = Some(error);
-                return Err(OpenError::Block { number, part, offset: 0, why });
-            }
-        }
-        Ok(())
-    });
-    match (read, refused) {
-        (Ok(()), _) => Ok(builders),
-        (Err(_), Some(error)) => Err(StartError::Recovery(error)),
-        (Err(error), None) => Err(StartError::Store(error)),
     }
 }
 
@@ -410,15 +344,6 @@ fn machine_context(
     let wake = Wake::new(move || inbox.wake());
     let (shards, store_id) = (config.workers, identity.store_id);
     Ok(MachineContext { shard, shards, store_id, dir, groups: groups.into(), wake })
-}
-
-fn flush_policy(config: &Config) -> FlushPolicy {
-    FlushPolicy {
-        // A cycle takes a while, during which the log grows on: begin at half of what may be retained.
-        bytes: config.log_retain_bytes / 2 / config.workers as u64,
-        interval_us: u64::try_from(config.flush_interval.as_micros())
-            .expect("checked: a day at most"),
-    }
 }
 
 /// Starts a named thread whose fault ends the engine.
@@ -625,7 +550,8 @@ impl Node {
             return Err(ShutdownError::Fatal(what));
         };
         let slot = Arc::into_inner(threads.log).expect("every thread that held the log was joined");
-        slot.into_inner().into_log().close(witness).map_err(ShutdownError::Log)
+        let last = slot.into_inner().into_log().close().map_err(ShutdownError::Log)?;
+        witness.finish(last).map_err(ShutdownError::Log)
     }
 }
 

@@ -17,8 +17,8 @@ use parking_lot::RwLock;
 use crate::error::{RequestError, SubmitError};
 use crate::shard::AppliedMarks;
 use crate::status::GroupStatus;
-use crate::submission::{RunPart, Submitted};
-use crate::ticket::{Completion, deliver};
+use crate::submission::{RunPart, Submission, Submitted};
+use crate::ticket::{Completion, CompletionQueue, Sink, deliver};
 
 /// Submissions that may wait in one inbox. With the byte bound, memory is known; a submission of many requests
 /// counts once.
@@ -67,7 +67,7 @@ pub(crate) struct PeerState {
 }
 
 /// One shard's door.
-pub(crate) struct Inbox {
+pub struct Inbox {
     requests: Sender<Arc<Submitted>>,
     internal: Sender<ToWorker>,
     bytes: AtomicUsize,
@@ -77,13 +77,23 @@ pub(crate) struct Inbox {
 }
 
 /// The worker's side of the door.
-pub(crate) struct InboxReceiver {
+pub struct InboxReceiver {
     pub(crate) requests: Receiver<Arc<Submitted>>,
     pub(crate) internal: Receiver<ToWorker>,
 }
 
+impl std::fmt::Debug for InboxReceiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InboxReceiver")
+            .field("requests", &self.requests.len())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Inbox {
-    pub(crate) fn new(bytes_max: usize, waker: Waker) -> (Self, InboxReceiver) {
+    /// A door whose worker is woken by `waker`, and its inside.
+    #[must_use]
+    pub fn new(bytes_max: usize, waker: Waker) -> (Self, InboxReceiver) {
         let (requests, request_rx) = bounded(REQUESTS_MAX);
         let (internal, internal_rx) = bounded(INTERNAL_MAX);
         let (bytes, closed) = (AtomicUsize::new(0), RwLock::new(false));
@@ -130,7 +140,9 @@ impl Inbox {
         self.bytes.fetch_sub(submitted.inbox_bytes(), Ordering::Relaxed);
     }
 
-    pub(crate) fn bytes(&self) -> usize {
+    /// Bytes of requests that wait.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
@@ -139,7 +151,8 @@ impl Inbox {
         *self.closed.write() = true;
     }
 
-    pub(crate) fn wake(&self) {
+    /// Wakes the worker, if it sleeps.
+    pub fn wake(&self) {
         self.waker.wake();
     }
 }
@@ -152,7 +165,7 @@ impl std::fmt::Debug for Inbox {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Router {
+pub struct Router {
     inboxes: Vec<Arc<Inbox>>,
     /// Ascending.
     groups: Vec<u64>,
@@ -162,9 +175,30 @@ pub(crate) struct Router {
 }
 
 impl Router {
-    pub(crate) fn new(inboxes: Vec<Arc<Inbox>>, groups: Vec<u64>) -> Self {
+    /// The doors of all workers, and the groups that they serve, ascending.
+    #[must_use]
+    pub fn new(inboxes: Vec<Arc<Inbox>>, groups: Vec<u64>) -> Self {
         let leaders = groups.iter().map(|_| AtomicU64::new(0)).collect();
         Self { inboxes, groups, leaders, stopped: AtomicBool::new(false) }
+    }
+
+    /// Hands over many requests at once; each is answered into `queue`.
+    ///
+    /// # Errors
+    /// `Busy` or `Stopped`, with the submission given back: nothing of it was queued.
+    pub fn submit_many(
+        &self,
+        submission: Submission,
+        queue: &Arc<CompletionQueue>,
+    ) -> Result<(), (SubmitError, Submission)> {
+        if submission.is_empty() {
+            return Ok(());
+        }
+        let sink = Sink::Queue(Arc::clone(queue));
+        self.submit(Arc::new(Submitted { submission, sink })).map_err(|(error, back)| {
+            let submitted = Arc::into_inner(back).expect("a refused submission has no other owner");
+            (error, submitted.submission)
+        })
     }
 
     /// Hands a submission to every shard that serves one of its runs.
@@ -223,7 +257,9 @@ impl Router {
         self.groups.binary_search(&group).ok()
     }
 
-    pub(crate) fn leader(&self, group: u64) -> Option<u64> {
+    /// The node that leads `group`, as far as is known here.
+    #[must_use]
+    pub fn leader(&self, group: u64) -> Option<u64> {
         let leader = self.leaders[self.place(group)?].load(Ordering::Relaxed);
         (leader != 0).then_some(leader)
     }

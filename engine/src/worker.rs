@@ -56,35 +56,53 @@ impl Links for NetLinks<'_> {
 }
 
 /// What a worker is made with.
-pub(crate) struct WorkerParts<M> {
-    pub(crate) number: usize,
-    pub(crate) shard: Shard,
-    pub(crate) machine: M,
-    pub(crate) net: Net,
-    pub(crate) clock: Clock,
-    pub(crate) inbox: Arc<Inbox>,
-    pub(crate) receiver: InboxReceiver,
-    pub(crate) router: Arc<Router>,
-    pub(crate) log: Arc<Mutex<LogSlot>>,
-    pub(crate) reader: Arc<dyn LogReader>,
-    pub(crate) writer: Sender<Job>,
-    pub(crate) chores: Sender<Chore>,
-    pub(crate) synced: Sender<()>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) log_writer: LogWriter,
-    pub(crate) workers: usize,
-    pub(crate) flush: FlushPolicy,
+#[expect(missing_debug_implementations, reason = "taken apart at once")]
+pub struct WorkerParts<M> {
+    /// Which worker it is.
+    pub number: usize,
+    /// Its groups.
+    pub shard: Shard,
+    /// What they are applied to.
+    pub machine: M,
+    /// Its connections.
+    pub net: Net,
+    /// Its time.
+    pub clock: Clock,
+    /// Its door.
+    pub inbox: Arc<Inbox>,
+    /// The inside of its door.
+    pub receiver: InboxReceiver,
+    /// The doors of all workers.
+    pub router: Arc<Router>,
+    /// The log, for rounds that it writes itself.
+    pub log: Arc<Mutex<LogSlot>>,
+    /// For rounds that are no longer in memory.
+    pub reader: Arc<dyn LogReader>,
+    /// To the log writer.
+    pub writer: Sender<Job>,
+    /// To the maintenance thread.
+    pub chores: Sender<Chore>,
+    /// Tells the maintenance thread that the witness is behind.
+    pub synced: Sender<()>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Where the synced write happens.
+    pub log_writer: LogWriter,
+    /// How many workers there are.
+    pub workers: usize,
+    /// When a flush cycle starts.
+    pub flush: FlushPolicy,
     /// Nodes in the cluster, this one included; while a new cluster waits for its first majority.
-    pub(crate) first_start: Option<usize>,
+    pub first_start: Option<usize>,
 }
 
 /// When a flush cycle starts.
-#[derive(Clone, Copy)]
-pub(crate) struct FlushPolicy {
+#[derive(Clone, Copy, Debug)]
+pub struct FlushPolicy {
     /// After so many bytes of rounds.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// Or after so long, when anything was written at all.
-    pub(crate) interval_us: u64,
+    pub interval_us: u64,
 }
 
 /// Where the flush cycles of this worker stand.
@@ -100,7 +118,8 @@ struct Flushing {
 }
 
 /// See the module.
-pub(crate) struct Worker<M> {
+#[expect(missing_debug_implementations, reason = "a thread of its own, which nobody prints")]
+pub struct Worker<M> {
     parts: WorkerParts<M>,
     out: Output,
     answers: Answers,
@@ -127,9 +146,11 @@ enum Stopping {
 }
 
 impl<M: StateMachine> Worker<M> {
-    pub(crate) fn new(parts: WorkerParts<M>) -> Self {
+    /// A worker that has not begun.
+    #[must_use]
+    pub fn new(now: Time, parts: WorkerParts<M>) -> Self {
         // What recovery found counts as written since the last cycle, or restarts would let it grow for ever.
-        let (last_us, bytes_since) = (parts.clock.now().0, parts.shard.retained_bytes());
+        let (last_us, bytes_since) = (now.0, parts.shard.retained_bytes());
         let flushing = Flushing { last_us, bytes_since, ..Flushing::default() };
         Self {
             parts,
@@ -153,10 +174,46 @@ impl<M: StateMachine> Worker<M> {
 
     fn turn(&mut self) -> Result<(), Fatal> {
         self.wait_for_disk();
-        let timeout = self.timeout();
         let before = self.parts.clock.now();
+        let timeout = self.timeout(before);
         self.parts.net.poll(timeout, before.0).map_err(Fatal::Net)?;
-        let now = self.parts.clock.now();
+        self.round(self.parts.clock.now())
+    }
+
+    /// The shard, to look at.
+    #[must_use]
+    pub const fn shard(&self) -> &Shard {
+        &self.parts.shard
+    }
+
+    /// The shard, to be told what no queue brings.
+    pub const fn shard_mut(&mut self) -> &mut Shard {
+        &mut self.parts.shard
+    }
+
+    /// The machine, to look at.
+    #[must_use]
+    pub const fn machine(&self) -> &M {
+        &self.parts.machine
+    }
+
+    /// A turn that does not sleep, at the time `now`: for those who drive a worker without a thread.
+    ///
+    /// # Errors
+    /// What ends the engine.
+    pub fn turn_at(&mut self, now: Time) -> Result<(), Fatal> {
+        self.parts.net.poll(Some(Duration::ZERO), now.0).map_err(Fatal::Net)?;
+        self.round(now)
+    }
+
+    /// How long the next turn would sleep, were nothing to come in; `None` for ever.
+    pub fn sleeps(&mut self, now: Time) -> Option<Duration> {
+        let timeout = self.timeout(now);
+        self.parts.net.time_left(timeout)
+    }
+
+    /// Takes what came in, decides, and does what was decided.
+    fn round(&mut self, now: Time) -> Result<(), Fatal> {
         self.take_events(now);
         self.take_internal(now);
         self.take_messages(now);
@@ -167,7 +224,7 @@ impl<M: StateMachine> Worker<M> {
     }
 
     /// How long there is nothing to do, unless something comes in.
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&self, now: Time) -> Option<Duration> {
         let parts = &self.parts;
         let busy = parts.shard.has_work()
             || (self.takes_requests() && !parts.receiver.requests.is_empty())
@@ -175,12 +232,11 @@ impl<M: StateMachine> Worker<M> {
         if busy {
             return Some(Duration::ZERO);
         }
-        let now = parts.clock.now().0;
         let shard = parts.shard.deadline().map(|at| at.0);
         let unwritten = !self.flushing.running && self.has_unflushed();
         let flush = unwritten.then(|| self.flushing.last_us + parts.flush.interval_us);
         let next = [shard, flush].into_iter().flatten().min()?;
-        Some(Duration::from_micros(next.saturating_sub(now)))
+        Some(Duration::from_micros(next.saturating_sub(now.0)))
     }
 
     fn take_events(&mut self, now: Time) {

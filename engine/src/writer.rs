@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use crate::metrics::Metrics;
 use crate::router::{Router, ToWorker};
 use crate::shard::{Retention, RoundWrite};
-use crate::store::{LogBatch, LogStore, Part, RocksLog, StoreError};
+use crate::store::{LogBatch, LogStore, Part, StoreError};
 
 /// Rounds that may wait for the writer. A worker that gets this far ahead waits, which is what slows down who
 /// sends to it; the writer takes all of them into one batch.
@@ -26,15 +26,16 @@ pub(crate) const ROUNDS_QUEUED_MAX: usize = 1024;
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// A round of one shard, on its way to the disk.
-pub(crate) struct Job {
+#[derive(Debug)]
+pub struct Job {
     pub(crate) shard: usize,
     pub(crate) write: RoundWrite,
 }
 
 /// Where a round went.
-#[derive(Clone, Copy)]
-pub(crate) struct Placed {
-    shard: usize,
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    pub(crate) shard: usize,
     pub(crate) seq: u64,
     pub(crate) number: u64,
     pub(crate) part: u16,
@@ -42,8 +43,8 @@ pub(crate) struct Placed {
 
 /// The log and what is put together for its next batch. Whoever writes holds it for that long: the writer's
 /// thread, or the one worker while that thread has nothing to do. It is never waited for in practice.
-pub(crate) struct LogSlot {
-    log: RocksLog,
+pub struct LogSlot {
+    log: Box<dyn LogStore>,
     batch: LogBatch,
     placed: Vec<Placed>,
     bytes: usize,
@@ -55,8 +56,10 @@ pub(crate) struct LogSlot {
 }
 
 impl LogSlot {
-    pub(crate) fn new(log: RocksLog, shards: usize, metrics: Arc<Metrics>) -> Self {
-        let (_, last) = log.numbers();
+    /// The slot of a log that was audited, for so many shards.
+    #[must_use]
+    pub fn new(log: Box<dyn LogStore>, shards: usize, metrics: Arc<Metrics>) -> Self {
+        let last = log.last();
         Self {
             log,
             batch: LogBatch::default(),
@@ -69,11 +72,11 @@ impl LogSlot {
     }
 
     /// What shard `shard` needs of the log, as recovery found it.
-    pub(crate) fn retain(&mut self, shard: usize, retention: Retention) {
+    pub fn retain(&mut self, shard: usize, retention: Retention) {
         self.retained[shard] = retention;
     }
 
-    pub(crate) fn into_log(self) -> RocksLog {
+    pub(crate) fn into_log(self) -> Box<dyn LogStore> {
         self.log
     }
 
@@ -144,7 +147,8 @@ impl std::fmt::Debug for LogSlot {
 }
 
 /// The writer's thread.
-pub(crate) struct Writer {
+#[derive(Debug)]
+pub struct Writer {
     jobs: Receiver<Job>,
     slot: Arc<Mutex<LogSlot>>,
     router: Arc<Router>,
@@ -154,7 +158,8 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// The writer and the queue into it; it ends when every sender is gone.
-    pub(crate) fn new(
+    #[must_use]
+    pub fn new(
         slot: Arc<Mutex<LogSlot>>,
         router: Arc<Router>,
         synced: Sender<()>,
@@ -166,22 +171,40 @@ impl Writer {
     /// Writes until there is nobody left to write for.
     pub(crate) fn run(self) -> Result<(), StoreError> {
         while let Ok(first) = self.jobs.recv() {
-            let mut slot = self.slot.lock();
-            slot.add(first.shard, first.write);
-            while slot.bytes < BATCH_BYTES_MAX && slot.placed.len() < ROUNDS_QUEUED_MAX {
-                let Ok(job) = self.jobs.try_recv() else { break };
-                slot.add(job.shard, job.write);
-            }
-            let mut written = std::mem::take(slot.write()?);
-            drop(slot);
-            for Placed { shard, seq, number, part } in written.drain(..) {
-                // A worker that is gone has lost interest; its rounds are durable all the same.
-                self.router.inbox(shard).tell(ToWorker::Persisted { seq, number, part });
-            }
-            self.slot.lock().placed = written;
-            // One message waits at most: a full queue says the same.
-            self.synced.try_send(()).ok();
+            let written = self.write(first)?;
+            self.report(written);
         }
         Ok(())
+    }
+
+    /// Writes all that waits, as one batch; `None` when nothing does. What comes back is to be [reported](Self::report)
+    /// once the batch is durable: for those who write without a thread.
+    ///
+    /// # Errors
+    /// A failed write, after which nothing may be reported.
+    pub fn write_waiting(&self) -> Result<Option<Vec<Placed>>, StoreError> {
+        self.jobs.try_recv().ok().map(|first| self.write(first)).transpose()
+    }
+
+    /// Writes `first` and what waits behind it.
+    fn write(&self, first: Job) -> Result<Vec<Placed>, StoreError> {
+        let mut slot = self.slot.lock();
+        slot.add(first.shard, first.write);
+        while slot.bytes < BATCH_BYTES_MAX && slot.placed.len() < ROUNDS_QUEUED_MAX {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            slot.add(job.shard, job.write);
+        }
+        Ok(std::mem::take(slot.write()?))
+    }
+
+    /// Tells the workers where their rounds went: they are durable.
+    pub fn report(&self, mut written: Vec<Placed>) {
+        for Placed { shard, seq, number, part } in written.drain(..) {
+            // A worker that is gone has lost interest; its rounds are durable all the same.
+            self.router.inbox(shard).tell(ToWorker::Persisted { seq, number, part });
+        }
+        self.slot.lock().placed = written;
+        // One message waits at most: a full queue says the same.
+        self.synced.try_send(()).ok();
     }
 }

@@ -85,7 +85,7 @@ pub use codec::{Frame, Incoming, Messages, check_append, encode_append, encode_m
 pub use config::{NetConfig, WRITE_QUEUE_HARD_FACTOR};
 pub use conn::{Conn, Identity, Introduction, Side, hello_frame, refuse_frame};
 pub use error::{ConnError, DecodeError, DownReason, NetError, RefuseReason};
-pub use event_loop::{Handoff, Net, NetEvent, NetStats, Waker};
+pub use event_loop::{Handoff, Net, NetEvent, NetStats, Waker, system};
 pub use outbox::{BlockSource, FRAME_BYTES_TARGET, Outbox, SLICES_MAX, WRITEV_BYTES_MIN};
 pub use peer::{Backoff, Patience};
 pub use wire::{

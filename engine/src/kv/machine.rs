@@ -155,5 +155,6 @@ impl StateMachine for KvMachine {
     }
 }
 
+#[cfg(feature = "rocks")]
 #[cfg(test)]
 mod tests;

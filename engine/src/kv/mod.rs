@@ -20,20 +20,13 @@ pub mod command;
 pub(crate) mod overlay;
 pub mod record;
 
-#[cfg(feature = "rocks")]
 mod layers;
-#[cfg(feature = "rocks")]
 mod machine;
-#[cfg(feature = "rocks")]
 mod view;
-#[cfg(feature = "rocks")]
-mod writer;
+pub(crate) mod writer;
 
 pub use command::{Command, CommandError, Op, encode_batch, encode_delete, encode_put};
-#[cfg(feature = "rocks")]
 pub use machine::{ANSWER_BAD_COMMAND, KvMachine};
 pub use overlay::{OVERLAY_BYTES_MAX, OVERLAY_KEYS_MAX};
-#[cfg(feature = "rocks")]
 pub use view::{KvView, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ENTRIES_MAX, ScanPage, ShardView};
-#[cfg(feature = "rocks")]
 pub use writer::{StateWriter, StateWriterHandle, state_writer};

@@ -15,7 +15,7 @@ use parking_lot::RwLockReadGuard;
 use super::layers::{Layers, Sealed, ShardLayers};
 use super::overlay::{Copied, Known};
 use crate::machine::MachineError;
-use crate::store::rocks_state::{StateDb, StateView};
+use crate::store::state::{StateStore, StateView};
 
 /// Bytes of keys and values at which a page of a scan ends, after at least one entry.
 pub const SCAN_PAGE_BYTES_MAX: usize = 4 << 20;
@@ -26,12 +26,12 @@ pub const SCAN_PAGE_ENTRIES_MAX: usize = 1024;
 /// Reads of one shard's keys.
 #[derive(Clone, Debug)]
 pub struct ShardView {
-    state: Arc<StateDb>,
+    state: Arc<dyn StateStore>,
     shared: Arc<ShardLayers>,
 }
 
 impl ShardView {
-    pub(crate) const fn new(state: Arc<StateDb>, shared: Arc<ShardLayers>) -> Self {
+    pub(crate) const fn new(state: Arc<dyn StateStore>, shared: Arc<ShardLayers>) -> Self {
         Self { state, shared }
     }
 
@@ -67,7 +67,7 @@ pub struct ScanPage {
 /// Reads of a whole store.
 #[derive(Clone, Debug)]
 pub struct KvView {
-    state: Arc<StateDb>,
+    state: Arc<dyn StateStore>,
     shards: Arc<[ShardView]>,
 }
 
@@ -112,11 +112,16 @@ impl KvView {
         }
         let limit = limit.min(SCAN_PAGE_ENTRIES_MAX);
         let (moment, view) = self.moment(start, end, limit);
-        Merge::new(&moment, start, end, limit).page(&view)
+        Merge::new(&moment, start, end, limit).page(&*view)
     }
 
     /// The overlays and the database at one moment.
-    fn moment(&self, start: &[u8], end: Option<&[u8]>, limit: usize) -> (Moment, StateView<'_>) {
+    fn moment(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> (Moment, Box<dyn StateView + '_>) {
         let locked: Vec<RwLockReadGuard<'_, Layers>> =
             self.shards.iter().map(|shard| shard.shared.layers.read()).collect();
         let mut moment = Moment::default();
@@ -175,9 +180,9 @@ impl<'a> Merge<'a> {
         Self { layers, start, end, page, bytes: 0, limit }
     }
 
-    fn page(mut self, view: &StateView<'_>) -> Result<ScanPage, MachineError> {
+    fn page(mut self, view: &dyn StateView) -> Result<ScanPage, MachineError> {
         let mut room = true;
-        view.scan(self.start, self.end, |key, value| {
+        view.scan(self.start, self.end, &mut |key, value| {
             room = self.take_up_to(key, value);
             room
         })?;
@@ -235,5 +240,6 @@ fn layer<'a>(entries: impl Iterator<Item = (&'a [u8], Known<'a>)> + 'a) -> Layer
     entries.peekable()
 }
 
+#[cfg(feature = "rocks")]
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 use super::layers::{Sealed, ShardLayers};
 use crate::machine::MachineError;
-use crate::store::rocks_state::StateDb;
+use crate::store::state::StateStore;
 
 enum Job {
     Write {
@@ -29,7 +29,7 @@ enum Job {
 
 /// Makes the writer of `state`, and the handle that the machines of its shards get.
 #[must_use]
-pub fn state_writer(state: Arc<StateDb>) -> (StateWriterHandle, StateWriter) {
+pub fn state_writer(state: Arc<dyn StateStore>) -> (StateWriterHandle, StateWriter) {
     let (jobs, queue) = unbounded();
     (StateWriterHandle { state: Arc::clone(&state), jobs }, StateWriter { state, queue })
 }
@@ -37,7 +37,7 @@ pub fn state_writer(state: Arc<StateDb>) -> (StateWriterHandle, StateWriter) {
 /// The receiving end: run it on a thread of its own.
 #[derive(Debug)]
 pub struct StateWriter {
-    state: Arc<StateDb>,
+    state: Arc<dyn StateStore>,
     queue: Receiver<Job>,
 }
 
@@ -47,16 +47,28 @@ impl StateWriter {
     /// # Errors
     /// The first failed write; the store's applies can then never become durable.
     pub fn run(self) -> Result<(), MachineError> {
-        for job in &self.queue {
-            match job {
-                Job::Write { shard, sealed } => {
-                    let bytes = sealed.keys.overlay().bytes();
-                    self.state.write(bytes, sealed.keys.writes(), &sealed.records)?;
-                    shard.written(sealed);
-                }
-                // The one who waits may have given up; then nobody needs the answer.
-                Job::Barrier(done) => drop(done.try_send(())),
+        self.queue.iter().try_for_each(|job| self.carry_out(job))
+    }
+
+    /// Does the next thing that is queued; false when nothing is. For those who write without a thread.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn write_waiting(&self) -> Result<bool, MachineError> {
+        let Ok(job) = self.queue.try_recv() else { return Ok(false) };
+        self.carry_out(job)?;
+        Ok(true)
+    }
+
+    fn carry_out(&self, job: Job) -> Result<(), MachineError> {
+        match job {
+            Job::Write { shard, sealed } => {
+                let bytes = sealed.keys.overlay().bytes();
+                self.state.write(bytes, &mut sealed.keys.writes(), &sealed.records)?;
+                shard.written(sealed);
             }
+            // The one who waits may have given up; then nobody needs the answer.
+            Job::Barrier(done) => drop(done.try_send(())),
         }
         Ok(())
     }
@@ -65,14 +77,14 @@ impl StateWriter {
 /// Hands overlays to the state writer of a store.
 #[derive(Clone, Debug)]
 pub struct StateWriterHandle {
-    state: Arc<StateDb>,
+    state: Arc<dyn StateStore>,
     jobs: Sender<Job>,
 }
 
 impl StateWriterHandle {
     /// The database that is written.
     #[must_use]
-    pub const fn state(&self) -> &Arc<StateDb> {
+    pub const fn state(&self) -> &Arc<dyn StateStore> {
         &self.state
     }
 

@@ -23,6 +23,15 @@ impl Shard {
         Ok(self.describe(&self.replicas[slot as usize]))
     }
 
+    /// The consensus state of replica `slot`, to look at.
+    ///
+    /// # Panics
+    /// When there is no such replica.
+    #[must_use]
+    pub fn raft(&self, slot: u32) -> &kontiki_raft::Raft {
+        &self.replicas[slot as usize].raft
+    }
+
     /// How far the replica of `group` has applied.
     ///
     /// # Errors

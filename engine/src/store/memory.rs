@@ -220,6 +220,15 @@ impl LogStore for MemoryLog {
         }
         Ok(())
     }
+
+    fn last(&self) -> u64 {
+        self.shared.lock().last
+    }
+
+    fn close(self: Box<Self>) -> Result<u64, StoreError> {
+        self.sync()?;
+        Ok(self.last())
+    }
 }
 
 impl LogReader for MemoryLog {

@@ -41,6 +41,7 @@ pub mod identity;
 pub mod lock;
 mod memory;
 mod record;
+pub mod state;
 mod table_scan;
 pub mod wal_scan;
 pub mod witness;
@@ -133,6 +134,16 @@ pub trait LogStore: Send {
     /// [`OpenError::Corrupt`] names file and offset; [`OpenError::Amnesiac`] says which batch is missing; and
     /// whatever `visit` returned.
     fn for_each_part(&mut self, visit: &mut PartVisitor<'_>) -> Result<(), OpenError>;
+
+    /// The number of the last batch.
+    fn last(&self) -> u64;
+
+    /// Closes the log: everything written is durable, as far as its durability goes. Returns the last batch, for the
+    /// witness to say so.
+    ///
+    /// # Errors
+    /// [`StoreError::Poisoned`] after a failed write: such a log is not closed cleanly.
+    fn close(self: Box<Self>) -> Result<u64, StoreError>;
 }
 
 /// Reads parts of the log from any thread.

@@ -178,17 +178,8 @@ impl RocksLog {
     ///
     /// # Errors
     /// [`StoreError::Poisoned`] after a failed write: such a store is not closed cleanly.
-    pub fn close(mut self, witness: WitnessWriter) -> Result<(), StoreError> {
-        if self.poisoned {
-            return Err(StoreError::Poisoned);
-        }
-        let sync = match self.durability {
-            Durability::Fsync | Durability::Os => self.shared.database.db.flush_wal(true),
-            Durability::None => self.flush(true),
-        };
-        sync.map_err(|error| self.poison(error))?;
-        self.synced.store(self.last.number, Ordering::Release);
-        witness.finish(self.last.number)
+    pub fn close(self, witness: WitnessWriter) -> Result<(), StoreError> {
+        witness.finish(LogStore::close(Box::new(self))?)
     }
 
     fn next_header(&self, batch: &LogBatch) -> Result<BatchHeader, StoreError> {
@@ -320,6 +311,23 @@ impl LogStore for RocksLog {
             self.audited = true;
         }
         Ok(())
+    }
+
+    fn last(&self) -> u64 {
+        self.last.number
+    }
+
+    fn close(mut self: Box<Self>) -> Result<u64, StoreError> {
+        if self.poisoned {
+            return Err(StoreError::Poisoned);
+        }
+        let sync = match self.durability {
+            Durability::Fsync | Durability::Os => self.shared.database.db.flush_wal(true),
+            Durability::None => self.flush(true),
+        };
+        sync.map_err(|error| self.poison(error))?;
+        self.synced.store(self.last.number, Ordering::Release);
+        Ok(self.last.number)
     }
 }
 

@@ -24,6 +24,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use crate::keys::{Family, IDENTITY_TAG, Key, USER_TAG, applied_key};
 use crate::kv::record::AppliedRecord;
 use crate::machine::MachineError;
+use crate::store::state::{self, StateStore, StateVisitor, StateWrites};
 
 const VERSION: u16 = 1;
 /// Bytes that RocksDB adds to a key and a value in a batch: a tag and two lengths.
@@ -118,66 +119,6 @@ impl StateDb {
         Ok(())
     }
 
-    /// The applied record of `group`; the default when the database has never seen it.
-    ///
-    /// # Errors
-    /// When the record is damaged or cannot be read.
-    pub fn applied(&self, group: u64) -> Result<AppliedRecord, MachineError> {
-        let Some(bytes) = self.read(&applied_key(group))? else {
-            return Ok(AppliedRecord::default());
-        };
-        AppliedRecord::decode(&bytes)
-            .map_err(|e| self.corrupt(&format!("applied record of group {group}"), &e.to_string()))
-    }
-
-    /// Writes user keys (tagged, strictly ascending; `None` deletes) and applied records as one unit.
-    ///
-    /// # Errors
-    /// What RocksDB says; the database must not be written again.
-    pub(crate) fn write<'a>(
-        &self,
-        bytes: usize,
-        writes: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
-        records: &[(u64, AppliedRecord)],
-    ) -> Result<(), MachineError> {
-        let overhead = BATCH_OVERHEAD_BYTES * (writes.len() + records.len()) + 64 * records.len();
-        let mut batch = WriteBatch::with_capacity_bytes(bytes + overhead + 64);
-        for (key, value) in writes {
-            debug_assert_eq!(key.first(), Some(&USER_TAG), "a user key carries its tag");
-            match value {
-                Some(value) => batch.put(key, value),
-                None => batch.delete(key),
-            }
-        }
-        for (group, record) in records {
-            batch.put(applied_key(*group), record.encode());
-        }
-        self.db.write_opt(batch, &self.write_options).map_err(|e| self.typed(&e))
-    }
-
-    /// Makes everything written so far durable.
-    ///
-    /// # Errors
-    /// What RocksDB says; nothing that was written may be called durable then.
-    pub fn flush(&self) -> Result<(), MachineError> {
-        self.db.flush().map_err(|e| self.typed(&e))
-    }
-
-    /// The value of a user key.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MachineError> {
-        let mut tagged = Vec::with_capacity(key.len() + 1);
-        Key::User(key).encode(&mut tagged);
-        self.read(&tagged)
-    }
-
-    /// A view of the database as it is now.
-    pub(crate) fn view(&self) -> StateView<'_> {
-        StateView { state: self, snapshot: self.db.snapshot() }
-    }
-
     /// Sizes for the metrics, by RocksDB's own property names.
     #[must_use]
     pub fn property(&self, name: &str) -> Option<u64> {
@@ -207,19 +148,63 @@ impl StateDb {
     }
 }
 
+impl StateStore for StateDb {
+    fn applied(&self, group: u64) -> Result<AppliedRecord, MachineError> {
+        let Some(bytes) = self.read(&applied_key(group))? else {
+            return Ok(AppliedRecord::default());
+        };
+        AppliedRecord::decode(&bytes)
+            .map_err(|e| self.corrupt(&format!("applied record of group {group}"), &e.to_string()))
+    }
+
+    fn write(
+        &self,
+        bytes: usize,
+        writes: &mut StateWrites<'_>,
+        records: &[(u64, AppliedRecord)],
+    ) -> Result<(), MachineError> {
+        let overhead = BATCH_OVERHEAD_BYTES * (writes.len() + records.len()) + 64 * records.len();
+        let mut batch = WriteBatch::with_capacity_bytes(bytes + overhead + 64);
+        for (key, value) in writes {
+            debug_assert_eq!(key.first(), Some(&USER_TAG), "a user key carries its tag");
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            }
+        }
+        for (group, record) in records {
+            batch.put(applied_key(*group), record.encode());
+        }
+        self.db.write_opt(batch, &self.write_options).map_err(|e| self.typed(&e))
+    }
+
+    fn flush(&self) -> Result<(), MachineError> {
+        self.db.flush().map_err(|e| self.typed(&e))
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, MachineError> {
+        let mut tagged = Vec::with_capacity(key.len() + 1);
+        Key::User(key).encode(&mut tagged);
+        self.read(&tagged)
+    }
+
+    fn view(&self) -> Box<dyn state::StateView + '_> {
+        Box::new(View { state: self, snapshot: self.db.snapshot() })
+    }
+}
+
 /// The database at one moment.
-pub(crate) struct StateView<'a> {
+struct View<'a> {
     state: &'a StateDb,
     snapshot: rocksdb::Snapshot<'a>,
 }
 
-impl StateView<'_> {
-    /// Calls `visit` for the user keys of `[start, end)` in order, until it returns false.
-    pub(crate) fn scan(
+impl state::StateView for View<'_> {
+    fn scan(
         &self,
         start: &[u8],
         end: Option<&[u8]>,
-        mut visit: impl FnMut(&[u8], &[u8]) -> bool,
+        visit: &mut StateVisitor<'_>,
     ) -> Result<(), MachineError> {
         let tagged = |key| {
             let mut tagged = Vec::new();

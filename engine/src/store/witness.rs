@@ -221,7 +221,7 @@ impl WitnessWriter {
     }
 
     /// Writes that the store was shut down cleanly after batch `synced`.
-    pub(super) fn finish(mut self, synced: u64) -> Result<(), StoreError> {
+    pub(crate) fn finish(mut self, synced: u64) -> Result<(), StoreError> {
         self.write_now(synced, true)
     }
 

@@ -8,10 +8,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use mio::net::TcpStream;
-use mio::{Interest, Token};
-
-use super::link::{Link, LinkId, ReadOutcome, Stage, Traffic, tune};
+use super::link::{Link, LinkId, ReadOutcome, Stage, Traffic};
+use super::system::Stream;
 use super::{Net, NetEvent};
 use crate::conn::{Conn, Introduction, Side};
 use crate::peer::{Patience, PeerState};
@@ -32,7 +30,7 @@ const EVENTS_KEPT_MAX: usize = 1024;
 /// A connection on its way to the lane it belongs to.
 #[derive(Debug)]
 pub struct Handoff {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     address: SocketAddr,
     conn: Conn,
     peer: Introduction,
@@ -76,7 +74,7 @@ impl Net {
             let (node, address) = (self.peers[at].node, self.peers[at].address);
             let side = Side::Caller { node, lane: self.config.lane };
             let conn = Conn::new(self.identity, side, self.config.write_queue_bytes_max);
-            let called = match TcpStream::connect(address) {
+            let called = match self.system.connect(address) {
                 Ok(stream) => self.insert(stream, address, conn, Stage::Connecting),
                 Err(error) => {
                     self.tell_refused(Some(node), address, ConnError::Io(error.kind()));
@@ -92,10 +90,9 @@ impl Net {
 
     /// Accepts what waits at the listener, some at a time.
     pub(super) fn accept(&mut self) {
-        let Some(listener) = &self.listener else { return };
         let mut accepted = Vec::new();
         while self.accept_ready && accepted.len() < ACCEPTS_MAX {
-            match listener.accept() {
+            match self.system.accept() {
                 Ok(connection) => accepted.push(connection),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => self.accept_ready = false,
@@ -243,7 +240,7 @@ impl Net {
 
     fn hand_over(&mut self, slot: usize, peer: Introduction) {
         let Some(mut link) = self.links[slot].take() else { return };
-        match self.poll.registry().deregister(&mut link.stream) {
+        match self.system.deregister(&mut *link.stream) {
             Ok(()) => {
                 let Link { stream, address, conn, .. } = link;
                 self.handoffs.push_back((peer.lane, Handoff { stream, address, conn, peer }));
@@ -258,17 +255,13 @@ impl Net {
     /// Registers a socket; `None` when the system refuses.
     fn insert(
         &mut self,
-        mut stream: TcpStream,
+        mut stream: Box<dyn Stream>,
         address: SocketAddr,
         conn: Conn,
         stage: Stage,
     ) -> Option<usize> {
         let slot = self.links.iter().position(Option::is_none).unwrap_or(self.links.len());
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registry = self.poll.registry();
-        let registered = tune(&stream, self.config.socket_buffer_bytes, self.config.write_stall_us)
-            .and_then(|()| registry.register(&mut stream, Token(slot), interest));
-        if let Err(error) = registered {
+        if let Err(error) = self.system.register(&mut *stream, slot) {
             self.tell_refused(None, address, ConnError::Io(error.kind()));
             return None;
         }

@@ -1,4 +1,4 @@
-//! A socket with its [`Conn`]: moves bytes between the two and nothing else.
+//! A stream with its [`Conn`]: moves bytes between the two and nothing else.
 //!
 //! Readiness is edge-triggered, so a flag stays up until the socket says `WouldBlock` (or, on
 //! Linux, until a read or write moves less than it could, which says the same without a further
@@ -6,13 +6,10 @@
 //!
 //! Deliberately absent: knowledge of peers, and of other links.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use mio::net::TcpStream;
-use rustix::net::sockopt;
-
+use super::system::Stream;
 use crate::ConnError;
 use crate::conn::Conn;
 use crate::outbox::SLICES_MAX;
@@ -44,7 +41,7 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) serial: u64,
-    pub(super) stream: TcpStream,
+    pub(super) stream: Box<dyn Stream>,
     pub(super) address: SocketAddr,
     pub(super) conn: Conn,
     pub(super) stage: Stage,
@@ -122,7 +119,7 @@ impl Link {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let filled = self.conn.queue().gather(&mut slices);
             let listed: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
-            match (&self.stream).write_vectored(&slices[..filled]) {
+            match self.stream.write_vectored(&slices[..filled]) {
                 Ok(0) => return Err(ConnError::Io(io::ErrorKind::WriteZero)),
                 Ok(n) => {
                     self.conn.outbox().consume(n);
@@ -141,38 +138,6 @@ impl Link {
 
     /// Whether the call was answered; an error when it was declined.
     pub(super) fn is_connected(&self) -> Result<bool, ConnError> {
-        if let Some(error) = self.stream.take_error().map_err(|e| ConnError::Io(e.kind()))? {
-            return Err(ConnError::Io(error.kind()));
-        }
-        match self.stream.peer_addr() {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-            Err(error) => Err(ConnError::Io(error.kind())),
-        }
+        self.stream.is_connected().map_err(|error| ConnError::Io(error.kind()))
     }
-}
-
-/// Settings that every connection has, whichever side called.
-pub(super) fn tune(
-    stream: &TcpStream,
-    buffer_bytes: Option<usize>,
-    dead_us: u64,
-) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    if let Some(bytes) = buffer_bytes {
-        sockopt::set_socket_send_buffer_size(stream, bytes)?;
-        sockopt::set_socket_recv_buffer_size(stream, bytes)?;
-    }
-    // A peer that vanished without a word is noticed by the kernel: idle by probes, else by bytes
-    // that nobody confirms.
-    let dead = Duration::from_micros(dead_us).max(Duration::from_secs(1));
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, dead)?;
-    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(1))?;
-    #[cfg(target_os = "linux")]
-    {
-        let millis = u32::try_from(dead.as_millis()).unwrap_or(u32::MAX);
-        sockopt::set_tcp_user_timeout(stream, millis)?;
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The event loop of one worker: the only module that names mio.
+//! The event loop of one worker. `sockets` and `waker` are the only files that name mio.
 //!
 //! [`Net`] owns a worker's sockets and nothing of its decisions. A turn of the worker's loop is
 //!
@@ -23,6 +23,8 @@
 mod connections;
 mod events;
 mod link;
+mod sockets;
+pub mod system;
 mod waker;
 
 pub use connections::Handoff;
@@ -35,10 +37,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token};
-
 use self::link::{Link, LinkId, ReadOutcome, Stage};
+use self::sockets::Sockets;
+use self::system::{Readiness, Source, System};
 use crate::codec::Frame;
 use crate::conn::Identity;
 use crate::outbox::Outbox;
@@ -46,21 +47,13 @@ use crate::peer::{Backoff, Patience, Peer};
 use crate::wire::FRAME_HEADER_BYTES;
 use crate::{ConnError, DecodeError, DownReason, NetConfig, NetError, WRITE_QUEUE_HARD_FACTOR};
 
-const LISTENER: Token = Token(usize::MAX);
-const WAKER: Token = Token(usize::MAX - 1);
-
-/// Events taken from the system at a time; more wait there.
-const EVENTS_MAX: usize = 256;
-
 /// The transport of one worker.
 #[derive(Debug)]
 pub struct Net {
     config: NetConfig,
     identity: Identity,
-    poll: Poll,
-    ready: Events,
+    system: Box<dyn System>,
     waker: Waker,
-    listener: Option<TcpListener>,
     accept_ready: bool,
     accept_retry: Option<Patience>,
     /// In the order of their ids.
@@ -82,23 +75,26 @@ impl Net {
     /// [`NetError`] for a configuration that cannot work or is not safe, or a system that refuses.
     pub fn new(mut config: NetConfig) -> Result<Self, NetError> {
         config.validate()?;
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        let listener = match config.listen.take() {
-            None => None,
-            Some(listener) => {
-                listener.set_nonblocking(true)?;
-                let mut listener = TcpListener::from_std(listener);
-                poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-                Some(listener)
-            }
-        };
+        let (listener, buffer) = (config.listen.take(), config.socket_buffer_bytes);
+        let sockets = Sockets::new(listener, buffer, config.write_stall_us)?;
+        Ok(Self::over(config, Box::new(sockets)))
+    }
+
+    /// A transport over another system than this machine's. Nothing of `config` that is about sockets counts.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_system(config: NetConfig, system: Box<dyn System>) -> Result<Self, NetError> {
+        config.validate()?;
+        Ok(Self::over(config, system))
+    }
+
+    fn over(mut config: NetConfig, system: Box<dyn System>) -> Self {
+        let peers = std::mem::take(&mut config.peers);
         let mut net = Self {
             identity: config.identity(),
-            poll,
-            ready: Events::with_capacity(EVENTS_MAX),
-            waker,
-            listener,
+            waker: system.waker(),
+            system,
             accept_ready: false,
             accept_retry: None,
             peers: Vec::new(),
@@ -111,10 +107,10 @@ impl Net {
             stats: NetStats::default(),
             config,
         };
-        for (node, address) in std::mem::take(&mut net.config.peers) {
+        for (node, address) in peers {
             net.set_peer(node, address);
         }
-        Ok(net)
+        net
     }
 
     /// A handle that wakes this worker from any thread.
@@ -126,7 +122,7 @@ impl Net {
     /// Where calls come in, if this lane has the listener.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.listener.as_ref().and_then(|listener| listener.local_addr().ok())
+        self.system.local_addr()
     }
 
     /// Adds a peer, or gives one a new address for its next call. This node itself is ignored.
@@ -168,13 +164,9 @@ impl Net {
         self.call_peers();
         let timeout = self.sleep_time(timeout);
         self.stats.polls += 1;
-        match self.poll.poll(&mut self.ready, timeout) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            Err(_) => self.ready.clear(),
-            Ok(()) => {}
-        }
+        let Self { system, links, accept_ready, .. } = self;
+        system.poll(timeout, &mut |ready| note_readiness(links, accept_ready, ready))?;
         self.waker.end_sleep();
-        self.note_readiness();
         self.accept();
         self.advance_links();
         Ok(())
@@ -253,16 +245,21 @@ impl Net {
 
     /// How long to sleep; readies the waker when that is not zero.
     fn sleep_time(&mut self, timeout: Option<Duration>) -> Option<Duration> {
-        const NOT_AT_ALL: Option<Duration> = Some(Duration::ZERO);
-        if timeout == NOT_AT_ALL || self.has_work() {
-            return NOT_AT_ALL;
+        let timeout = self.time_left(timeout);
+        let not_at_all = timeout == Some(Duration::ZERO) || !self.waker.begin_sleep();
+        if not_at_all { Some(Duration::ZERO) } else { timeout }
+    }
+
+    /// How long a poll with this timeout would sleep if nothing came in; `None` for ever.
+    pub fn time_left(&mut self, timeout: Option<Duration>) -> Option<Duration> {
+        if timeout == Some(Duration::ZERO) || self.has_work() {
+            return Some(Duration::ZERO);
         }
         let left = self.deadline().map(|at| Duration::from_micros(at.saturating_sub(self.now_us)));
-        let timeout = match (timeout, left) {
+        match (timeout, left) {
             (Some(timeout), Some(left)) => Some(timeout.min(left)),
             (timeout, left) => timeout.or(left),
-        };
-        if timeout == NOT_AT_ALL || !self.waker.begin_sleep() { NOT_AT_ALL } else { timeout }
+        }
     }
 
     /// Whether something was left to do that no readiness event will tell again.
@@ -282,24 +279,6 @@ impl Net {
         let calls = self.peers.iter_mut().filter_map(|peer| peer.call_at(now));
         let links = self.links.iter_mut().flatten().filter_map(|link| link.deadline(now));
         calls.chain(links).chain(accept).min()
-    }
-
-    fn note_readiness(&mut self) {
-        for event in &self.ready {
-            match event.token() {
-                WAKER => {}
-                LISTENER => self.accept_ready = true,
-                // An event of the slot's former link does no harm: the socket says `WouldBlock`.
-                Token(slot) => {
-                    if let Some(Some(link)) = self.links.get_mut(slot) {
-                        link.read_closed |= event.is_read_closed();
-                        link.readable |= event.is_readable() || event.is_read_closed();
-                        link.writable |= event.is_writable() || event.is_error();
-                        link.told = true;
-                    }
-                }
-            }
-        }
     }
 
     /// Takes frames from one link until it has no more or the budget is used up.
@@ -363,5 +342,21 @@ impl Net {
 
     fn link_mut(&mut self, id: LinkId) -> Option<&mut Link> {
         self.links.get_mut(id.slot)?.as_mut().filter(|link| link.serial == id.serial)
+    }
+}
+
+fn note_readiness(links: &mut [Option<Link>], accept_ready: &mut bool, ready: Readiness) {
+    match ready.source {
+        Source::Waker => {}
+        Source::Listener => *accept_ready = true,
+        // An event of the slot's former link does no harm: the stream says `WouldBlock`.
+        Source::Stream(slot) => {
+            if let Some(Some(link)) = links.get_mut(slot) {
+                link.read_closed |= ready.read_closed;
+                link.readable |= ready.readable;
+                link.writable |= ready.writable;
+                link.told = true;
+            }
+        }
     }
 }

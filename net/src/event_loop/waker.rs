@@ -4,11 +4,8 @@
 //! the first wake of a sleeping worker is a system call. The worker takes the wake back before its
 //! poll returns, so whatever was queued before the wake is seen by the look that follows.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-
-use mio::{Registry, Token};
 
 const RUNNING: u8 = 0;
 const SLEEPING: u8 = 1;
@@ -17,7 +14,8 @@ const WOKEN: u8 = 2;
 #[derive(Debug)]
 struct Shared {
     state: AtomicU8,
-    signal: mio::Waker,
+    /// `None` where nothing sleeps: a simulation looks at the state instead.
+    signal: Option<mio::Waker>,
 }
 
 /// Wakes the worker of one transport. Cheap to clone and to call.
@@ -27,9 +25,24 @@ pub struct Waker {
 }
 
 impl Waker {
-    pub(super) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        let signal = mio::Waker::new(registry, token)?;
-        Ok(Self { shared: Arc::new(Shared { state: AtomicU8::new(RUNNING), signal }) })
+    pub(super) fn new(signal: mio::Waker) -> Self {
+        Self::with(Some(signal))
+    }
+
+    /// A waker without a signal, for a system whose poll never sleeps: its owner asks [`Self::was_woken`].
+    #[must_use]
+    pub fn silent() -> Self {
+        Self::with(None)
+    }
+
+    fn with(signal: Option<mio::Waker>) -> Self {
+        Self { shared: Arc::new(Shared { state: AtomicU8::new(RUNNING), signal }) }
+    }
+
+    /// Whether a wake came since the last poll.
+    #[must_use]
+    pub fn was_woken(&self) -> bool {
+        self.shared.state.load(Ordering::SeqCst) == WOKEN
     }
 
     /// Makes the present or the next poll return at once.
@@ -38,8 +51,10 @@ impl Waker {
     /// When the system cannot signal an eventfd, which leaves the worker asleep for ever.
     pub fn wake(&self) {
         // SeqCst orders the caller's queue operation before the swap for every other thread.
-        if self.shared.state.swap(WOKEN, Ordering::SeqCst) == SLEEPING {
-            self.shared.signal.wake().expect("an eventfd can be signalled");
+        if self.shared.state.swap(WOKEN, Ordering::SeqCst) == SLEEPING
+            && let Some(signal) = &self.shared.signal
+        {
+            signal.wake().expect("an eventfd can be signalled");
         }
     }
 

@@ -8,16 +8,16 @@ use proptest::prelude::*;
 use super::*;
 use crate::kv::record::AppliedRecord;
 use crate::machine::Wake;
-use crate::store::rocks_state::StateOptions;
+use crate::store::rocks_state::{StateDb, StateOptions};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
-fn database(dir: &Path) -> Arc<StateDb> {
+fn database(dir: &Path) -> Arc<dyn StateStore> {
     let options = StateOptions::new(dir.to_path_buf(), 1);
     Arc::new(StateDb::open(&StateOptions { memtable_bytes: 1 << 20, ..options }).unwrap())
 }
 
-fn shards(state: &Arc<StateDb>, count: u64) -> Vec<ShardView> {
+fn shards(state: &Arc<dyn StateStore>, count: u64) -> Vec<ShardView> {
     (0..count)
         .map(|seed| {
             ShardView::new(Arc::clone(state), Arc::new(ShardLayers::new(seed, Wake::new(|| ()))))
@@ -30,7 +30,9 @@ fn write_oldest(view: &ShardView) {
     let oldest = view.shared.layers.read().sealed.first().cloned();
     if let Some(sealed) = oldest {
         let records: [(u64, AppliedRecord); 0] = [];
-        view.state.write(sealed.keys.overlay().bytes(), sealed.keys.writes(), &records).unwrap();
+        view.state
+            .write(sealed.keys.overlay().bytes(), &mut sealed.keys.writes(), &records)
+            .unwrap();
         view.shared.written(sealed);
     }
 }
@@ -141,7 +143,7 @@ fn a_page_of_an_older_moment_is_not_changed_by_later_writes() {
     drop(shards[0].shared.seal(Vec::new()));
     write_oldest(&shards[0]);
     write_oldest(&shards[0]);
-    let page = Merge::new(&moment, b"", None, 10).page(&snapshot).unwrap();
+    let page = Merge::new(&moment, b"", None, 10).page(&*snapshot).unwrap();
     let one = |key: &[u8]| (key.to_vec(), b"1".to_vec());
     assert_eq!(page.entries, [one(b"a"), one(b"b")]);
     drop(snapshot);

@@ -20,16 +20,16 @@ fn record(applied: u64) -> AppliedRecord {
 fn put(state: &StateDb, keys: &[&str], value: &str, records: &[(u64, AppliedRecord)]) {
     let tagged: Vec<Vec<u8>> = keys.iter().map(|key| format!("k{key}").into_bytes()).collect();
     let value = Some(value.as_bytes());
-    state.write(64, tagged.iter().map(|key| (key.as_slice(), value)), records).unwrap();
+    state.write(64, &mut tagged.iter().map(|key| (key.as_slice(), value)), records).unwrap();
 }
 
 fn keys(state: &StateDb, start: &[u8], end: Option<&[u8]>) -> Vec<String> {
     let mut found = Vec::new();
-    let visit = |key: &[u8], _: &[u8]| {
+    let mut visit = |key: &[u8], _: &[u8]| {
         found.push(String::from_utf8(key.to_vec()).unwrap());
         true
     };
-    state.view().scan(start, end, visit).unwrap();
+    state.view().scan(start, end, &mut visit).unwrap();
     found
 }
 
@@ -46,7 +46,7 @@ fn data_and_positions_are_read_back_together() {
     let state = StateDb::open(&options(dir.path())).unwrap();
     assert_eq!(state.applied(1).unwrap(), AppliedRecord::default());
     put(&state, &["a", "b", "c"], "1", &[(1, record(5)), (2, record(6))]);
-    state.write(8, std::iter::once((&b"kb"[..], None)), &[(2, record(7))]).unwrap();
+    state.write(8, &mut std::iter::once((&b"kb"[..], None)), &[(2, record(7))]).unwrap();
     assert_eq!(state.get(b"a").unwrap().unwrap(), b"1");
     assert_eq!(state.get(b"b").unwrap(), None);
     assert_eq!((state.applied(1).unwrap(), state.applied(2).unwrap()), (record(5), record(7)));
@@ -154,7 +154,7 @@ fn damage_is_a_typed_error_that_names_the_place() {
             let read = StateDb::open(&options(dir.path())).and_then(|state| {
                 state.applied(1)?;
                 state.get(b"a")?;
-                state.view().scan(b"", None, |_, _| true)
+                state.view().scan(b"", None, &mut |_, _| true)
             });
             if let Err(error) = read {
                 let text = error.to_string();

@@ -1,0 +1,253 @@
+//! The model as `stateright` sees it: where it begins, what may happen next, and what must hold.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use stateright::{Model, Property};
+
+use crate::node::What;
+use crate::setup::{Begin, Setup};
+use crate::step::{Event, step};
+use crate::world::{Ghost, Rule, World};
+
+/// A setup, with the `sometimes` properties that were met so far: each is met millions of times,
+/// and one example is enough.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) setup: Setup,
+    met: AtomicU64,
+}
+
+impl Group {
+    pub(crate) const fn new(setup: Setup) -> Self {
+        Self { setup, met: AtomicU64::new(0) }
+    }
+
+    /// Whether this is the first time that the property `bit` is met.
+    fn first(&self, bit: u32, met: bool) -> bool {
+        let mask = 1 << bit;
+        met && self.met.load(Ordering::Relaxed) & mask == 0
+            && self.met.fetch_or(mask, Ordering::Relaxed) & mask == 0
+    }
+}
+
+impl Model for Group {
+    type State = World;
+    type Action = Event;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![match self.setup.begin {
+            Begin::Logs { .. } => World::beginning(&self.setup),
+            Begin::Elected => self.elected(),
+        }]
+    }
+
+    fn actions(&self, world: &World, events: &mut Vec<Event>) {
+        if world.broken.is_some() {
+            return;
+        }
+        self.deliveries(world, events);
+        for number in world.numbers() {
+            self.events_of(world, number, events);
+        }
+        if world.left.lapses > 0 {
+            events.push(Event::Lapse);
+        }
+        if world.left.resets > 0 {
+            for one in world.numbers() {
+                let up = |number: &u64| world.node(*number).raft.is_some();
+                let pairs = world.numbers().filter(|two| one < *two && up(&one) && up(two));
+                events.extend(pairs.map(|two| Event::Reset(one, two)));
+            }
+        }
+    }
+
+    fn next_state(&self, world: &World, event: Event) -> Option<World> {
+        step(&self.setup, world, event)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = always();
+        let asked = |property: &Property<Self>| self.setup.sometimes.contains(&property.name);
+        properties.extend(sometimes().into_iter().filter(asked));
+        properties
+    }
+}
+
+/// What may happen.
+impl Group {
+    fn deliveries(&self, world: &World, events: &mut Vec<Event>) {
+        for at in world.arrivals(&self.setup) {
+            events.push(Event::Deliver(at));
+            if world.left.duplicates > 0 {
+                events.push(Event::Duplicate(at));
+            }
+            if world.left.losses > 0 {
+                events.push(Event::Lose(at));
+            }
+        }
+    }
+
+    fn events_of(&self, world: &World, number: u64, events: &mut Vec<Event>) {
+        let (node, left) = (world.node(number), &world.left);
+        let Some(raft) = &node.raft else {
+            events.push(Event::Restart(number));
+            return;
+        };
+        if !node.writing.is_empty() {
+            events.push(Event::Sync(number));
+        }
+        if !self.setup.eager_writes {
+            events.push(Event::Write(number));
+        }
+        if left.crashes > 0 {
+            events.extend((0..=node.writing.len()).map(|kept| Event::Crash { node: number, kept }));
+        }
+        let may_campaign = left.elections > 0 && self.candidates(world).contains(&number);
+        let due = raft.deadline().is_some_and(|at| at <= world.now(&self.setup));
+        if !raft.is_leader() {
+            if may_campaign {
+                events.push(if due { Event::Deadline(number) } else { Event::Campaign(number) });
+            }
+            return;
+        }
+        if due {
+            events.push(Event::Deadline(number));
+        }
+        if left.proposals > 0 {
+            events.push(Event::Propose(number));
+        }
+        if left.reads > 0 {
+            events.push(Event::Read(number));
+        }
+        if left.transfers > 0 {
+            let others = world.numbers().filter(|&to| to != number);
+            events.extend(others.map(|to| Event::Transfer { from: number, to }));
+        }
+    }
+
+    fn candidates(&self, world: &World) -> &'static [u64] {
+        if world.left.elections == self.setup.budget.elections {
+            self.setup.first
+        } else {
+            self.setup.later
+        }
+    }
+
+    /// Replica 1 campaigns, and everything that follows happens in order.
+    fn elected(&self) -> World {
+        let mut world = World::beginning(&self.setup);
+        world.left.elections = 1;
+        let mut event = Some(Event::Campaign(1));
+        while let Some(next) = event.take() {
+            if let Some(after) = step(&self.setup, &world, next) {
+                world = after;
+            }
+            let mut events = Vec::new();
+            for number in world.numbers() {
+                if !world.node(number).writing.is_empty() {
+                    events.push(Event::Sync(number));
+                } else if step(&self.setup, &world, Event::Write(number)).is_some() {
+                    events.push(Event::Write(number));
+                }
+            }
+            let arrival = world.arrivals(&self.setup).next().map(Event::Deliver);
+            event = events.first().copied().or(arrival);
+        }
+        assert!(world.broken.is_none() && world.node(1).leads(), "{:?}", world.broken);
+        world.left = self.setup.budget;
+        world
+    }
+}
+
+macro_rules! rules {
+    ($($name:literal => $rule:ident),* $(,)?) => {
+        /// What always holds.
+        fn always() -> Vec<Property<Group>> {
+            vec![$(Property::always($name, |_: &Group, world: &World| keeps(world, Rule::$rule))),*]
+        }
+    };
+}
+
+rules! {
+    "the core's own assertions" => NoPanic,
+    "election safety" => ElectionSafety,
+    "votes are durable" => DurableVotes,
+    "log matching" => LogMatching,
+    "leader append-only" => LeaderAppendOnly,
+    "leader completeness" => LeaderCompleteness,
+    "state machine safety" => StateMachineSafety,
+    "commits are durable" => DurableCommit,
+    "own-term commit" => OwnTermCommit,
+    "promises are durable" => DurablePromise,
+    "only conflicts are cut" => RealConflict,
+    "apply order" => ApplyOrder,
+    "fresh reads" => FreshReads,
+}
+
+fn keeps(world: &World, rule: Rule) -> bool {
+    world.broken.as_ref().is_none_or(|broken| broken.rule != rule)
+}
+
+macro_rules! examples {
+    ($($bit:literal $name:ident $text:literal => $met:expr),* $(,)?) => {
+        /// The names of what happens in some history.
+        pub(crate) mod example {
+            $(pub(crate) const $name: &str = $text;)*
+        }
+
+        fn sometimes() -> Vec<Property<Group>> {
+            vec![$(Property::sometimes($text, |group: &Group, world: &World| {
+                let met: fn(&World) -> bool = $met;
+                group.first($bit, met(world))
+            })),*]
+        }
+    };
+}
+
+examples! {
+    0 ELECTED "a leader is elected" => |world| world.nodes.iter().any(|node| node.leads()),
+    1 REELECTED "a second leader is elected" => |world| world.ghost.leaders.len() > 1,
+    2 TWO_LEADERS "two replicas lead, in two terms" => |world| {
+        world.nodes.iter().filter(|node| node.leads()).count() > 1
+    },
+    3 COMMITTED "a proposal is committed" => |world| values(&world.ghost) > 0,
+    4 COMMITTED_AFTER "a proposal is committed after an election of another leader" => |world| {
+        values(&world.ghost) > 0 && world.ghost.leaders.len() > 1
+    },
+    5 RECOVERED "a replica that crashed knows the commit again" => |world| {
+        world.nodes.iter().any(|node| {
+            let knows = node.raft.as_ref().is_some_and(|raft| raft.committed().0 > 0);
+            node.crashed_before && knows
+        })
+    },
+    6 TRUNCATED "a conflict is cut" => |world| {
+        let cuts = |node: &crate::node::Node| {
+            node.writing.iter().any(|write| write.persist.truncate_from.is_some())
+        };
+        world.nodes.iter().any(|node| cuts(node))
+    },
+    7 IN_FLIGHT "several writes are in flight" => |world| {
+        world.nodes.iter().any(|node| node.writing.len() > 1)
+    },
+    8 READ "a read is confirmed" => |world| world.ghost.reads_confirmed > 0,
+    9 READ_LATE "a read is confirmed after a second election" => |world| {
+        world.ghost.reads_confirmed > 0 && world.ghost.leaders.len() > 1
+    },
+    10 STEPPED_DOWN "a leader without a quorum steps down" => |world| {
+        // It was told of the time, not of another term.
+        let follows = |id| {
+            let node = world.node(kontiki_raft::ReplicaId::get(id));
+            node.raft.as_ref().is_some_and(|raft| !raft.is_leader())
+        };
+        let last = world.ghost.leaders.last();
+        last.is_some_and(|&(term, id)| {
+            let raft = world.node(id.get()).raft.as_ref();
+            follows(id) && raft.is_some_and(|raft| raft.term() == term)
+        })
+    },
+}
+
+/// How many proposals are committed.
+fn values(ghost: &Ghost) -> usize {
+    ghost.committed.iter().filter(|(entry, _)| matches!(entry.what, What::Value(_))).count()
+}
