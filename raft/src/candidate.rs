@@ -11,6 +11,7 @@
 use crate::membership::MEMBERS_MAX;
 use crate::message::{Message, MessageKind};
 use crate::planted::{self, Bug};
+use crate::quorum::VoteResult;
 use crate::raft::{Raft, RoleState};
 use crate::types::{HardState, ReplicaId, Time};
 
@@ -19,8 +20,25 @@ use crate::types::{HardState, ReplicaId, Time};
 pub(crate) struct Ballot {
     asked: u16,
     granted: u16,
+    refused: u16,
     /// A leader ordered the campaign.
     forced: bool,
+    /// When the campaign began.
+    began_at: Time,
+}
+
+impl Ballot {
+    const fn new(own: u16, granted: u16, forced: bool, began_at: Time) -> Self {
+        Self { asked: own, granted, refused: 0, forced, began_at }
+    }
+
+    const fn count(&mut self, slot: usize, granted: bool) {
+        if granted {
+            self.granted |= 1 << slot;
+        } else {
+            self.refused |= 1 << slot;
+        }
+    }
 }
 
 const _: () = assert!(MEMBERS_MAX <= 16, "a ballot has sixteen bits");
@@ -42,15 +60,27 @@ impl Raft {
         // The timer draws anew, so that rivals part.
         self.become_follower(now, None);
         let own = self.own_bit();
-        self.role = RoleState::PreCandidate(Ballot { asked: own, granted: own, forced: false });
-        self.maybe_campaign(now);
+        self.role = RoleState::PreCandidate(Ballot::new(own, own, false, now));
+        self.judge(now);
     }
 
-    fn maybe_campaign(&mut self, now: Time) {
-        if let RoleState::PreCandidate(ballot) = &self.role
-            && self.memberships.current().elects(ballot.granted)
-        {
-            self.become_candidate(now, false);
+    /// Acts on the ballot: wins, loses, or waits. A campaign that cannot be won any more ends at
+    /// once instead of keeping others from theirs.
+    fn judge(&mut self, now: Time) {
+        let membership = self.memberships.current();
+        let result = |ballot: &Ballot| membership.decides(ballot.granted, ballot.refused);
+        match &self.role {
+            RoleState::PreCandidate(ballot) => match result(ballot) {
+                VoteResult::Won => self.become_candidate(now, false),
+                VoteResult::Lost => self.become_follower(now, None),
+                VoteResult::Pending => {}
+            },
+            RoleState::Candidate(ballot) => match result(ballot) {
+                VoteResult::Won => self.become_leader(now),
+                VoteResult::Lost => self.become_follower(now, None),
+                VoteResult::Pending => {}
+            },
+            RoleState::Follower(_) | RoleState::Leader(_) => {}
         }
     }
 
@@ -59,7 +89,7 @@ impl Raft {
         self.enter_term(HardState { term: self.hard_state.term.next(), vote: Some(self.id) });
         self.reads_lost |= self.talk.lose_reads();
         self.arm(now);
-        self.role = RoleState::Candidate(Ballot { asked: self.own_bit(), granted: 0, forced });
+        self.role = RoleState::Candidate(Ballot::new(self.own_bit(), 0, forced, now));
     }
 
     /// Whether everything that a request for votes claims is durable.
@@ -71,20 +101,10 @@ impl Raft {
 
     /// Counts the candidate's own vote, once it is durable.
     pub(crate) fn count_own_vote(&mut self) {
+        let RoleState::Candidate(ballot) = &self.role else { return };
+        let began_at = ballot.began_at;
         if self.is_settled() {
-            // Nobody else was asked before, so this wins only where there is nobody else, and
-            // then nothing depends on the time.
-            self.count_vote(self.support_until, self.id);
-        }
-    }
-
-    fn count_vote(&mut self, now: Time, from: ReplicaId) {
-        let membership = self.memberships.current();
-        let Some(slot) = membership.slot(from) else { return };
-        let RoleState::Candidate(ballot) = &mut self.role else { return };
-        ballot.granted |= 1 << slot;
-        if membership.elects(ballot.granted) {
-            self.become_leader(now);
+            self.on_vote_reply(began_at, self.id, true);
         }
     }
 
@@ -113,20 +133,20 @@ impl Raft {
         Some(Message { from: self.id, to, term: self.hard_state.term, kind, session: 0 })
     }
 
-    /// A refusal needs no counting: its term, if later than ours, has already made us follow.
     pub(crate) fn on_pre_vote_reply(&mut self, now: Time, from: ReplicaId, granted: bool) {
         let slot = self.memberships.current().slot(from);
-        if let (RoleState::PreCandidate(ballot), Some(slot), true) = (&mut self.role, slot, granted)
-        {
-            ballot.granted |= 1 << slot;
-            self.maybe_campaign(now);
+        if let (RoleState::PreCandidate(ballot), Some(slot)) = (&mut self.role, slot) {
+            ballot.count(slot, granted);
+            self.judge(now);
         }
     }
 
-    /// Grants that come late find another role, and no one counts them (hazard E9).
+    /// Replies that come late find another role, and no one counts them (hazard E9).
     pub(crate) fn on_vote_reply(&mut self, now: Time, from: ReplicaId, granted: bool) {
-        if granted {
-            self.count_vote(now, from);
+        let slot = self.memberships.current().slot(from);
+        if let (RoleState::Candidate(ballot), Some(slot)) = (&mut self.role, slot) {
+            ballot.count(slot, granted);
+            self.judge(now);
         }
     }
 }

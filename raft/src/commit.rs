@@ -60,7 +60,7 @@ impl Raft {
             self.committed = candidate;
             leader.uncommitted.release(candidate);
         }
-        let everywhere = leader.peers.iter().fold(persisted, |least, peer| least.min(peer.matched));
+        let everywhere = leader.members().fold(persisted, |least, peer| least.min(peer.matched));
         self.floor = self.floor.max(everywhere.min(self.committed));
         if moved && !leader.stays() {
             self.maybe_retire();

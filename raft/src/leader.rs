@@ -5,7 +5,8 @@
 //! moves the membership, `transfer` hands over, `snapshot` catches up whom the log cannot.
 //!
 //! Invariants: `peers` are the members of the membership in force without the leader itself, which
-//! need not be a member; each agreement is one of a majority of each half.
+//! need not be a member, and behind them whom that membership has removed, until they know of it
+//! (without a vote, in no count); each agreement is one of a majority of each half.
 //!
 //! Deliberately absent: retransmission timers; see `progress`.
 
@@ -90,6 +91,7 @@ impl Leader {
             return None;
         }
         peer.heard_at = now;
+        peer.acknowledged = true;
         Some(peer)
     }
 
@@ -131,7 +133,7 @@ impl Leader {
 
     pub(crate) fn progress(&self, config: (u64, u32)) -> impl Iterator<Item = PeerProgress> + '_ {
         let (timeout_us, window) = config;
-        self.peers.iter().map(move |peer| PeerProgress {
+        self.members().map(move |peer| PeerProgress {
             id: peer.id,
             seat: peer.seat,
             state: peer.state(),
@@ -141,7 +143,8 @@ impl Leader {
             paused: peer.room(window).is_none(),
             pending_snapshot: peer.pending_snapshot(),
             session: peer.session,
-            recent_active: peer.heard_at.age_us(self.now) < timeout_us,
+            recent_active: (peer.acknowledged || peer.session > 0)
+                && peer.heard_at.age_us(self.now) < timeout_us,
         })
     }
 
@@ -177,19 +180,36 @@ impl Leader {
         reached_by(&mut values[..count], majority(count))
     }
 
-    /// The membership changed: new peers begin their stay, old ones go, the others keep theirs.
+    /// The peers that are members still.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Progress> {
+        self.peers.iter().filter(|peer| !peer.leaving)
+    }
+
+    /// Speaks no more to those removed peers for whom `told` holds.
+    pub(crate) fn dismiss(&mut self, told: impl Fn(&Progress) -> bool) {
+        self.peers.retain(|peer| !(peer.leaving && told(peer)));
+    }
+
+    /// The membership changed: new peers begin their stay, the others keep theirs, but for those
+    /// who are removed: they only hear of it still.
     fn seat_peers(&mut self, own: ReplicaId, membership: &Membership, next: Index) {
         self.seat = membership.seat(own);
         self.joint = membership.is_joint();
         let others = membership.members().filter(|member| member.id != own);
         let mut peers = Vec::with_capacity(others.clone().count());
         for member in others {
-            let slot = self.peers.iter().position(|peer| peer.id == member.id);
+            let stays = |peer: &Progress| peer.id == member.id && !peer.leaving;
+            let slot = self.peers.iter().position(stays);
             let progress = match slot {
                 Some(slot) => Progress { seat: member.seat, ..self.peers.swap_remove(slot) },
                 None => Progress::new(member.id, member.seat, self.sessions, next, self.now),
             };
             peers.push(progress);
+        }
+        for peer in self.peers.drain(..) {
+            if !peer.leaving && !membership.contains(peer.id) {
+                peers.push(Progress { seat: Seat::LEARNER, leaving: true, ..peer });
+            }
         }
         self.peers = peers;
     }

@@ -116,7 +116,7 @@ impl Raft {
         let (now, committed) = (leader.now, self.committed);
         if ready && leader.reads_mut().begin(committed, now, for_lease) {
             for peer in &mut leader.peers {
-                peer.round_due = true;
+                peer.beat_due = true;
             }
             self.confirm_reads();
         }

@@ -83,10 +83,14 @@ impl Raft {
     }
 
     /// A follower knows that its leader is gone, or doubts it: it forgets it, and may vote for
-    /// another at once, unless it has promised otherwise (leases, external liveness). When it
-    /// campaigns itself does not change.
+    /// another at once. When it campaigns itself does not change. With leases or external liveness
+    /// it does nothing, since a leader may rest on what was promised.
     pub fn forget_leader(&mut self) {
+        let promises = self.promises();
         let RoleState::Follower(follower) = &mut self.role else { return };
+        if promises {
+            return;
+        }
         if follower.leader.take().is_some() {
             follower.asleep = false;
             self.reads_lost |= self.talk.lose_reads();
@@ -166,7 +170,8 @@ impl Raft {
         let even = leader
             .peers
             .iter()
-            .all(|peer| peer.matched == last && peer.state() == ProgressState::Replicate);
+            .all(|peer| peer.matched == last && peer.state() == ProgressState::Replicate)
+            && !leader.peers.iter().any(|peer| peer.leaving);
         if !done || !even || self.memberships.current().is_joint() {
             return false;
         }
@@ -231,6 +236,7 @@ impl Raft {
         if now < leader.quorum_check_at {
             return true;
         }
+        leader.dismiss(|peer| peer.heard_at.age_us(now) >= u64::from(timeout_us));
         let youth = leader.agreed(u64::MAX, |peer| u64::MAX - peer.heard_at.age_us(now));
         let age_us = u64::MAX - youth;
         leader.quorum_check_at = Time(now.0.saturating_sub(age_us)).after(timeout_us);

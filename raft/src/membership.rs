@@ -243,17 +243,22 @@ impl Membership {
     /// elects nobody.
     #[must_use]
     pub fn elects(&self, granted: u16) -> bool {
+        !self.is_empty() && self.decides(granted, 0) == VoteResult::Won
+    }
+
+    /// What these grants and refusals decide, one bit of each for each slot. A grant outweighs a
+    /// refusal by the same member.
+    pub(crate) fn decides(&self, granted: u16, refused: u16) -> VoteResult {
         let half = |votes: fn(Seat) -> bool| {
-            let (mut voters, mut grants) = (0, 0);
+            let (mut voters, mut grants, mut refusals) = (0, 0, 0);
             for (slot, &seat) in self.seats[..self.len()].iter().enumerate() {
                 voters += usize::from(votes(seat));
                 grants += usize::from(votes(seat) && granted >> slot & 1 == 1);
+                refusals += usize::from(votes(seat) && (refused & !granted) >> slot & 1 == 1);
             }
-            // Who is silent may refuse: the question is only whether enough have granted.
-            vote_result(grants, voters - grants, voters)
+            vote_result(grants, refusals, voters)
         };
-        !self.is_empty()
-            && half(Seat::votes_incoming).and(half(Seat::votes_outgoing)) == VoteResult::Won
+        half(Seat::votes_incoming).and(half(Seat::votes_outgoing))
     }
 
     fn with(&self, fits: fn(Seat) -> bool) -> impl Iterator<Item = ReplicaId> + Clone {

@@ -75,12 +75,13 @@ pub(crate) struct Progress {
     /// Which stay of the replica in the membership this is.
     pub(crate) session: u32,
     pub(crate) seat: Seat,
-    /// It has acknowledged something to this leader.
+    /// It has answered this leader, and so knows it.
     pub(crate) acknowledged: bool,
-    /// A heartbeat must go out: nothing else did for too long, or it carries news.
+    /// A heartbeat must go out, unless something else does: for silence, for news, or for a read
+    /// round.
     pub(crate) beat_due: bool,
-    /// It was not told of the latest read round.
-    pub(crate) round_due: bool,
+    /// It is no member any more, and only hears of that still.
+    pub(crate) leaving: bool,
 }
 
 impl Progress {
@@ -105,7 +106,7 @@ impl Progress {
             seat,
             acknowledged: false,
             beat_due: false,
-            round_due: false,
+            leaving: false,
         }
     }
 
@@ -148,6 +149,12 @@ impl Progress {
         }
     }
 
+    /// Whether a removed peer has been told that the membership of `since` is committed.
+    #[inline]
+    pub(crate) fn has_left(&self, since: Index) -> bool {
+        self.leaving && self.told_commit >= since
+    }
+
     /// Sends one append from `next` on and waits for its answer. Whatever was on its way is
     /// forgotten, and so is what it told.
     pub(crate) fn probe_from(&mut self, next: Index) {
@@ -169,7 +176,7 @@ impl Progress {
         // Without an acknowledgement in this term, where we stand is as good a guess as any.
         let known = self.matched > Index::ZERO;
         self.probe_from(if known { self.matched.next() } else { self.next });
-        self.round_due = round;
+        self.beat_due |= round;
     }
 
     /// The peer answered something else than the probe: it lives, and if the probe has been on its
@@ -186,7 +193,6 @@ impl Progress {
     /// whether that is news.
     #[inline]
     pub(crate) fn on_ack(&mut self, matched: Index, compacted: Index) -> bool {
-        self.acknowledged = true;
         let moves_on = match &mut self.flow {
             Flow::Replicate { inflight } => {
                 inflight.release(matched);
@@ -253,7 +259,6 @@ impl Progress {
     pub(crate) const fn on_sent(&mut self, now: Time) {
         self.sent_at = Moment::of(now);
         self.beat_due = false;
-        self.round_due = false;
     }
 
     pub(crate) fn check(&self, last: Index) {

@@ -5,7 +5,7 @@
 //! meet, so that both sides skip whole conflicting terms (Raft §5.3; hazard L16).
 
 use crate::message::{AppendHeader, Extent, Message, MessageKind};
-use crate::progress::{Flow, Progress};
+use crate::progress::Flow;
 use crate::raft::{Raft, RoleState};
 use crate::types::{Index, Position, ReplicaId, Time};
 
@@ -52,6 +52,7 @@ impl Raft {
                 None => {
                     peer.await_snapshot(compacted);
                     leader.snapshot_wanted = true;
+                    leader.dismiss(|peer| peer.id == from.0);
                 }
             }
         }
@@ -74,6 +75,7 @@ impl Raft {
                 let round = leader.reads.as_ref().is_some_and(|reads| reads.in_flight());
                 if let Some(peer) = leader.peer_mut(id) {
                     peer.reconnect(round);
+                    leader.dismiss(|peer| peer.id == id);
                 }
             }
             RoleState::Follower(follower) if follower.leader == Some(id) => self.talk.ask_again(),
@@ -114,6 +116,7 @@ impl Raft {
         let Some(prev_term) = self.log.term_at(prev) else {
             to.await_snapshot(self.log.compacted().index);
             leader.snapshot_wanted = true;
+            leader.dismiss(|other| other.id == peer);
             return None;
         };
         let Extent { last, bytes } = if first > last {
@@ -127,7 +130,7 @@ impl Raft {
             extent
         };
         to.on_append_sent(now, last, bytes, window, committed);
-        Some(AppendHeader {
+        let header = AppendHeader {
             from: self.id,
             to: peer,
             term: self.hard_state.term,
@@ -138,7 +141,11 @@ impl Raft {
             floor: floor.min(to.matched),
             read_round,
             session: to.session,
-        })
+        };
+        if to.has_left(self.memberships.since()) {
+            leader.dismiss(|other| other.id == peer);
+        }
+        Some(header)
     }
 
     /// A message that tells `peer` a commit it has not heard of, for rounds without an append.
@@ -160,8 +167,7 @@ impl Raft {
     pub(crate) fn leader_message(&mut self) -> Option<Message> {
         self.maybe_begin_round();
         let RoleState::Leader(leader) = &self.role else { return None };
-        let due = |peer: &Progress| peer.beat_due || peer.round_due;
-        let slot = leader.peers.iter().position(due)?;
+        let slot = leader.peers.iter().position(|peer| peer.beat_due)?;
         Some(self.beat(slot))
     }
 
@@ -178,8 +184,12 @@ impl Raft {
         peer.told_commit = peer.told_commit.max(commit);
         peer.on_sent(now);
         let floor = floor.min(peer.matched);
+        let (to, session) = (peer.id, peer.session);
+        if peer.has_left(self.memberships.since()) {
+            leader.dismiss(|other| other.id == to);
+        }
         let kind = MessageKind::Heartbeat { commit, floor, read_round, sleep };
-        Message { from, to: peer.id, term, kind, session: peer.session }
+        Message { from, to, term, kind, session }
     }
 
     /// A leader speaks to everybody now: so that they know it, or that it learns whether it still

@@ -140,6 +140,13 @@ impl Raft {
         self.as_leader().into_iter().flat_map(move |leader| leader.progress(config))
     }
 
+    /// Whom a leader speaks to: the other members, and those just removed who do not know it yet.
+    /// The caller asks [`Raft::next_append`] and [`Raft::commit_owed`] for each. Nobody for other
+    /// roles.
+    pub fn peers(&self) -> impl Iterator<Item = ReplicaId> + '_ {
+        self.as_leader().into_iter().flat_map(|leader| leader.peers.iter().map(|peer| peer.id))
+    }
+
     /// The replica.
     #[must_use]
     pub const fn id(&self) -> ReplicaId {

@@ -8,10 +8,12 @@
 //! Invariant: the order, once given, may be obeyed at any later time, so from then on the leader
 //! serves no read by a lease.
 
+use alloc::vec::Vec;
+
 use crate::error::TransferError;
 use crate::message::MessageKind;
 use crate::raft::{Raft, RoleState};
-use crate::types::{Position, ReplicaId, Time};
+use crate::types::{Index, Position, ReplicaId, Time};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Transfer {
@@ -94,8 +96,18 @@ impl Raft {
         }
         let RoleState::Leader(leader) = &mut self.role else { return };
         let now = leader.now;
+        let told: Vec<_> = leader
+            .members()
+            .filter(|peer| peer.matched > peer.told_commit)
+            .map(|peer| (peer.id, self.committed.min(peer.matched)))
+            .collect();
         let heirs = leader.peers.iter().filter(|peer| leader.may_lead(peer.id));
         let heir = heirs.max_by_key(|peer| peer.matched).map(|peer| (peer.id, peer.matched));
+        // Whoever has the entry hears that it is committed, the heir too, before it is told to lead.
+        for (to, commit) in told {
+            let (floor, read_round, sleep) = (Index::ZERO, 0, false);
+            self.post(to, MessageKind::Heartbeat { commit, floor, read_round, sleep });
+        }
         if let Some((to, matched)) = heir
             && let Some(term) = self.log.term_at(matched)
         {
