@@ -12,44 +12,59 @@
 //! (pre-vote), and only then enters the next term and asks for votes. A vote goes, once per term,
 //! to a candidate whose last [`Position`] is at least the voter's, term first; and to nobody while
 //! the voter still hears its leader, unless that leader ordered the election. A leader that has
-//! not heard a majority for an election timeout steps down.
+//! not heard a majority for an election timeout steps down. (`candidate`, `follower`, `liveness`)
 //!
 //! **The log.** The leader opens its term with a no-op ([`Raft::take_noop`]), gives every proposal
 //! a place behind it, and sends appends that name the entry before them. A follower takes an
 //! append where the logs meet and cuts its own log only at a real conflict; where they do not
 //! meet, it answers with the latest position that could, so that both sides skip whole conflicting
-//! terms. A follower is first probed with one append, then streamed to within a byte window.
+//! terms. A follower is first probed with one append, then streamed to within a byte window; one
+//! that needs what is compacted gets a snapshot. (`replication`, `progress`, `log`, `snapshot`)
 //!
 //! **Durability.** Writes are asynchronous: [`Raft::take_persist`] hands one out,
 //! [`Raft::on_persisted`] reports it. Acknowledgements, votes and requests for votes wait until
 //! what they rest on is durable; a leader's appends and heartbeats do not, since they promise
 //! nothing about its own disk. A leader counts itself only as far as its disk has the entries.
+//! (`durability`)
 //!
 //! **Commit.** What a majority holds durably is committed, once it reaches an entry of the
 //! leader's own term. Entries to apply ([`Raft::take_committed`]) are committed and durable here.
-//! The *floor* is what every member holds durably: nobody needs the log below it, so it bounds
-//! compaction.
+//! The *floor* is what every member holds durably: nobody needs the log below it. (`commit`)
 //!
 //! **Reads.** A linearizable read waits until a majority has confirmed the leadership after it
 //! came. Confirmation goes in numbered rounds, shared by all reads of a drain and riding on
-//! appends where it can.
+//! appends where it can. A confirmed round also begins a lease, where leases are on; and a
+//! follower's reads are forwarded and served where they came. (`linearizable`, `reads`)
+//!
+//! **Membership.** Voters decide; *learners* only receive; *witnesses* vote and hold positions
+//! without payloads. A change is an entry that counts from the moment it is appended and goes away
+//! with it. One voter at a time may change at once; more go by way of a joint membership, in which
+//! both halves decide and which every leader leaves as soon as it is committed. A leader that is
+//! removed leads until that is committed, and hands over. (`reconfigure`, `membership`, `quorum`)
+//!
+//! **Rest.** A group in which nothing happens can sleep: no heartbeats, no deadlines. And liveness
+//! can come from outside: then nodes watch each other, and a group at rest has no deadline at all.
+//! (`liveness`)
 //!
 //! # Inputs and outputs
 //!
 //! | told | asked for |
 //! |---|---|
-//! | [`propose`](Raft::propose), [`read`](Raft::read), [`transfer`](Raft::transfer), [`campaign`](Raft::campaign) | [`take_noop`](Raft::take_noop), right after any input that may change the role |
-//! | [`step`](Raft::step), [`step_append`](Raft::step_append) | [`next_append`](Raft::next_append), [`commit_owed`](Raft::commit_owed) per peer |
+//! | [`propose`](Raft::propose), [`read`](Raft::read), [`transfer`](Raft::transfer), [`campaign`](Raft::campaign), [`propose_membership`](Raft::propose_membership) | [`take_noop`](Raft::take_noop), right after any input that may change the role |
+//! | [`step`](Raft::step), [`step_append`](Raft::step_append) | [`next_append`](Raft::next_append), [`commit_owed`](Raft::commit_owed) for each of [`peers`](Raft::peers) |
 //! | [`on_persisted`](Raft::on_persisted), [`on_applied`](Raft::on_applied), [`on_compacted`](Raft::on_compacted) | [`take_persist`](Raft::take_persist), [`take_committed`](Raft::take_committed) |
-//! | [`on_deadline`](Raft::on_deadline) | [`deadline`](Raft::deadline) |
-//! | [`on_peer_up`](Raft::on_peer_up), [`on_peer_down`](Raft::on_peer_down) | [`take_message`](Raft::take_message), [`take_reads`](Raft::take_reads) |
+//! | [`install_snapshot`](Raft::install_snapshot), [`on_snapshot_sent`](Raft::on_snapshot_sent) | [`take_snapshot_request`](Raft::take_snapshot_request) |
+//! | [`on_deadline`](Raft::on_deadline), [`sleep`](Raft::sleep) | [`deadline`](Raft::deadline) |
+//! | [`on_peer_up`](Raft::on_peer_up), [`on_peer_down`](Raft::on_peer_down) | [`take_message`](Raft::take_message), [`take_reads`](Raft::take_reads), [`take_membership`](Raft::take_membership) |
+//! | [`leader_supported_until`](Raft::leader_supported_until), [`check_support`](Raft::check_support) | [`lease_read`](Raft::lease_read) |
 //!
 //! Outputs merge. Any number of proposals between two drains is one append per follower and one
 //! write; any number of appends is one write and one acknowledgement.
 //!
 //! The caller promises: writes are made whole, in order, and reported once each; on a live
 //! connection messages are neither lost nor reordered, and a broken one is reported (a breach
-//! costs time, never safety); blocks are never split, so that a conflict falls between two.
+//! costs time, never safety); blocks are never split, so that a conflict falls between two; a
+//! replica id is never given to another replica, nor to one that has lost its disk.
 //!
 //! # Invariants
 //!
@@ -57,8 +72,9 @@
 //!   given to apply is both committed and persisted ([`Raft::check_invariants`]).
 //! - Nothing here can name a clock, a thread, a file or a socket: the crate is `no_std` without
 //!   dependencies.
-//! - Proposing, appending, acknowledging, committing and draining allocate nothing, and an idle
-//!   follower whose log has one term is at most 320 bytes without a heap block.
+//! - Proposing, appending, acknowledging, committing and draining allocate nothing. An idle
+//!   follower of at most five members, whose log has one term, is at most 320 bytes without a heap
+//!   block; leading a group of five voters adds at most 512.
 //!
 //! # Quick start
 //!
@@ -106,7 +122,8 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
-//! Deliberately absent, for now: membership changes, learners and witnesses, snapshots, leases.
+//! Deliberately absent: payloads and the bytes of snapshots, forwarding of proposals, sessions of
+//! clients, and recovery from the loss of a majority, which no algorithm can do safely.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -143,6 +160,7 @@ mod snapshot;
 mod spill;
 mod status;
 mod talk;
+pub mod trace;
 mod transfer;
 mod types;
 mod window;

@@ -33,7 +33,7 @@ impl Leader {
 
     /// Until when the leadership is certain by the group's own rounds.
     pub(crate) fn round_lease(&self, lease_us: u32) -> Option<Time> {
-        let survives = cfg!(feature = "planted") && planted::has(Bug::LeaseSurvivesTransfer);
+        let survives = planted::has(Bug::LeaseSurvivesTransfer);
         if lease_us == 0 || (self.is_lease_void() && !survives) {
             return None;
         }

@@ -1,15 +1,11 @@
 //! Bugs that can be switched on, to prove that the tests would find them.
 //!
 //! Each is a mistake that a shipped Raft has made. With the test-only feature `planted`, one of
-//! them can be switched on for the whole process ([`plant`]); a suite that still passes then does
-//! not watch what it should. Without the feature the question is answered at compile time and
-//! leaves nothing behind.
+//! them can be switched on for the whole process, by [`plant`] or by the variable `KONTIKI_PLANTED`
+//! with its number; a suite that still passes then does not watch what it should. Without the
+//! feature the question is answered at compile time and leaves nothing behind.
 //!
 //! Deliberately absent: bugs outside of the consensus core.
-
-use core::sync::atomic::{AtomicU32, Ordering};
-
-static PLANTED: AtomicU32 = AtomicU32::new(0);
 
 macro_rules! bugs {
     ($($name:ident = $number:literal, $what:literal;)*) => {
@@ -78,11 +74,54 @@ impl Bug {
 
 /// Switches one bug on, and all others off. Does nothing without the feature `planted`.
 pub fn plant(bug: Option<Bug>) {
-    PLANTED.store(bug.map_or(0, Bug::number), Ordering::Relaxed);
+    switch::set(bug);
 }
 
 /// Whether the bug is on. Always false, at compile time, without the feature `planted`.
 #[inline]
 pub(crate) fn has(bug: Bug) -> bool {
-    cfg!(feature = "planted") && PLANTED.load(Ordering::Relaxed) == bug.number()
+    switch::is_on(bug)
+}
+
+#[cfg(not(feature = "planted"))]
+mod switch {
+    use super::Bug;
+
+    pub(super) const fn set(_: Option<Bug>) {}
+
+    #[inline]
+    pub(super) const fn is_on(_: Bug) -> bool {
+        false
+    }
+}
+
+#[cfg(feature = "planted")]
+mod switch {
+    extern crate std;
+
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Bug;
+
+    /// Nobody has looked yet.
+    const UNREAD: u32 = u32::MAX;
+
+    static PLANTED: AtomicU32 = AtomicU32::new(UNREAD);
+
+    pub(super) fn set(bug: Option<Bug>) {
+        PLANTED.store(bug.map_or(0, Bug::number), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_on(bug: Bug) -> bool {
+        let planted = match PLANTED.load(Ordering::Relaxed) {
+            UNREAD => {
+                let named = std::env::var("KONTIKI_PLANTED").ok();
+                let number = named.and_then(|number| number.parse().ok()).unwrap_or(0);
+                PLANTED.store(number, Ordering::Relaxed);
+                number
+            }
+            planted => planted,
+        };
+        planted == bug.number()
+    }
 }
