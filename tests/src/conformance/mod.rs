@@ -7,6 +7,7 @@
 //! Deliberately absent: rewriting what a case expects. The cases are others' and are right.
 
 mod case;
+pub mod interaction;
 
 use std::fmt;
 use std::fs;
