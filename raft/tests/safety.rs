@@ -1,215 +1,140 @@
-//! Random histories: elect, deliver, duplicate, drop, reorder, crash, restart, propose, read,
-//! persist, compact, in any order. The oracle checks the safety properties after every step; at
-//! the end the network is mended and the group must get on.
+//! Random histories of the whole core, with the oracle checking after every step, and a group that
+//! must get on at the end of each.
 //!
-//! A failing history is named by its seed: `KONTIKI_SEED=n cargo test -p kontiki-raft --test safety`
-//! runs that one alone, and `KONTIKI_SEEDS=n` runs that many.
+//! A failing history is cut down to the few commands it takes, and named by its seed:
+//! `KONTIKI_SEED=n cargo test --release -p kontiki-raft --test safety` runs that one alone.
+//! `KONTIKI_SEEDS=n` runs that many, from `KONTIKI_SEED` on. `KONTIKI_SURVEY=1` goes on after a
+//! failure, and at the end lists where histories fail, how often, and a small one for each place.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests, though not inside of one")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests, though not inside of one")]
 
 mod common;
+mod swarm;
 
-use common::{Cluster, id};
-use kontiki_raft::Time;
+use std::collections::BTreeMap;
 
-/// xorshift64*: the histories must not change when some library does.
-struct Dice(u64);
+use common::Sabotage;
+use swarm::shrink::{Failure, Summary, list, run, shrink};
+use swarm::world::Case;
 
-impl Dice {
-    fn new(seed: u64) -> Self {
-        let mut dice = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        dice.below(2);
-        dice
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn slot(&mut self, len: usize) -> usize {
-        usize::try_from(self.below(len as u64)).unwrap()
-    }
-
-    fn pick<const N: usize>(&mut self, choices: [u64; N]) -> u64 {
-        choices[self.slot(N)]
-    }
-}
-
-/// What one history is made of, in weights, so that histories differ in kind.
-struct Weather {
-    drop: u64,
-    duplicate: u64,
-    reorder: u64,
-    crash: u64,
-    clock: u64,
-    unrest: u64,
-}
-
-impl Weather {
-    fn draw(dice: &mut Dice) -> Self {
-        Self {
-            drop: dice.pick([0, 0, 5, 30]),
-            duplicate: dice.pick([0, 5, 20]),
-            reorder: dice.pick([0, 20, 80]),
-            crash: dice.pick([0, 1, 3]),
-            clock: dice.pick([2, 10, 40]),
-            unrest: dice.pick([5, 40, 90]),
-        }
-    }
-}
-
-fn step(cluster: &mut Cluster, dice: &mut Dice, weather: &Weather) {
-    let count = cluster.nodes.len() as u64;
-    let number = 1 + dice.below(count);
-    if !cluster.running(number) {
-        if dice.chance(10) {
-            cluster.restart(number);
-        }
-        return;
-    }
-    match dice.below(100) {
-        0..35 => deliver(cluster, dice, weather),
-        35..50 => {
-            cluster.persist(number);
-        }
-        50..60 => {
-            cluster.write(number);
-        }
-        60..70 => cluster.send_messages(number),
-        70..80 => {
-            cluster.extent_max = 1 + dice.below(4);
-            let peer = 1 + dice.below(count);
-            if peer != number {
-                cluster.send_append(number, peer);
-            }
-        }
-        80..84 => {
-            let compact = dice.chance(30);
-            cluster.apply(number, compact);
-        }
-        84..90 => {
-            let leader = cluster.leader().unwrap_or(number);
-            let count = u32::try_from(1 + dice.below(3)).unwrap();
-            cluster.propose(leader, count);
-        }
-        90..92 => {
-            cluster.read(number);
-        }
-        92..94 => cluster.send_commits(number),
-        94..97 if dice.chance(weather.clock) => {
-            cluster.now = Time(cluster.now.0 + dice.below(60_000));
-            cluster.deadline(number);
-        }
-        97 if dice.chance(10) => {
-            let (now, target) = (cluster.now, id(1 + dice.below(count)));
-            cluster.raft_mut(number).transfer(now, target).ok();
-            cluster.after_input(number);
-        }
-        98 if dice.chance(weather.crash * 10) => {
-            let survived = dice.slot(4);
-            cluster.crash(number, survived);
-        }
-        99 if dice.chance(weather.unrest) => {
-            // Nobody has heard its leader for a while, so votes are given.
-            cluster.now = Time(cluster.now.0 + 100_000);
-            cluster.campaign(number);
-        }
-        _ => cluster.deadline(number),
-    }
-}
-
-fn deliver(cluster: &mut Cluster, dice: &mut Dice, weather: &Weather) {
-    if cluster.net.is_empty() {
-        return;
-    }
-    let slot = if dice.chance(weather.reorder) { dice.slot(cluster.net.len()) } else { 0 };
-    let packet = cluster.net.remove(slot).expect("the slot is in the queue");
-    if dice.chance(weather.duplicate) {
-        cluster.net.push_back(packet.clone());
-    }
-    if dice.chance(weather.drop) {
-        // A connection that loses something is a connection that broke.
-        let (from, to) = (packet.from(), packet.to());
-        if cluster.running(from.get()) {
-            let now = cluster.now;
-            cluster.raft_mut(from.get()).on_peer_down(now, to);
-            cluster.raft_mut(from.get()).on_peer_up(now, to);
-        }
-        return;
-    }
-    cluster.deliver(packet);
-}
-
-fn history(seed: u64) -> (u64, u64, u64) {
-    let mut dice = Dice::new(seed);
-    let count = dice.pick([1, 2, 3, 3, 3, 5, 5, 7]);
-    let mut cluster = Cluster::new(count, seed);
-    let weather = Weather::draw(&mut dice);
-    for _ in 0..4_000 {
-        step(&mut cluster, &mut dice, &weather);
-        while cluster.net.len() > 200 {
-            cluster.net.pop_front();
-            cluster.heal();
-        }
-    }
-    // The weather clears: everybody runs, every connection is new, and time passes.
-    for number in cluster.numbers() {
-        if !cluster.running(number) {
-            cluster.restart(number);
-        }
-    }
-    cluster.net.clear();
-    cluster.heal();
-    cluster.extent_max = 64;
-    cluster.pass(1_000_000);
-    let leader = cluster.leader().expect("a leader is found when all is well");
-    let last = cluster.propose(leader, 1).expect("the leader takes proposals").last;
-    cluster.pass(50_000);
-    for number in cluster.numbers() {
-        assert_eq!(cluster.raft(number).committed(), last, "replica {number} lags");
-        assert_eq!(cluster.node(number).disk.applied, last, "replica {number} lags");
-        assert_eq!(cluster.oracle.reads_waiting(id(number)), 0, "a read has no answer");
-    }
-    let status = cluster.raft(leader).status();
-    assert_eq!(status.uncommitted_bytes, 0, "bytes leak");
-    assert!(cluster.raft(leader).progress().all(|peer| peer.inflight_bytes == 0), "bytes leak");
-    (
-        cluster.oracle.elections,
-        cluster.oracle.committed.len() as u64,
-        cluster.oracle.reads_confirmed,
-    )
-}
+const SEEDS: u64 = 2_000;
 
 fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
+/// Runs the histories of the seeds until one fails.
+fn first_failure(
+    seeds: std::ops::Range<u64>,
+    change: impl Fn(&mut Case),
+) -> Result<Summary, Box<(u64, Case, Failure)>> {
+    let mut sum = Summary::default();
+    for seed in seeds {
+        let mut case = Case::draw(seed);
+        change(&mut case);
+        match run(&case, false) {
+            Ok(summary) => sum = sum.plus(summary),
+            Err(failure) => return Err(Box::new((seed, case, failure))),
+        }
+    }
+    Ok(sum)
+}
+
+/// All places at which histories of these seeds fail.
+fn survey(seeds: std::ops::Range<u64>) {
+    let mut places: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for seed in seeds.clone() {
+        if let Err(failure) = run(&Case::draw(seed), false) {
+            let words = failure.message.split(|c: char| c.is_ascii_digit()).next();
+            let place = format!("{} {}", failure.place, words.unwrap_or_default());
+            places.entry(place).or_insert((seed, 0)).1 += 1;
+        }
+    }
+    for (place, (seed, count)) in &places {
+        let case = Case::draw(*seed);
+        let failure = run(&case, false).expect_err("it failed before");
+        let (case, failure) = shrink(&case, &failure);
+        println!("{count} at {place}, as seed {seed}: {}\n{}", failure.message, list(&case));
+    }
+    assert!(places.is_empty(), "{} places in {seeds:?}", places.len());
+}
+
 #[test]
 fn random_histories_keep_every_property() {
-    if let Some(seed) = number_from("KONTIKI_SEED") {
-        println!("{:?}", history(seed));
-        return;
+    common::switch_planted();
+    let first = number_from("KONTIKI_SEED");
+    let default = if first.is_some() { 1 } else { SEEDS };
+    let count = number_from("KONTIKI_SEEDS").unwrap_or(default);
+    let first = first.unwrap_or(0);
+    if number_from("KONTIKI_SURVEY").is_some() {
+        return survey(first..first + count);
     }
-    let seeds = number_from("KONTIKI_SEEDS").unwrap_or(300);
-    let mut sum = (0, 0, 0);
-    for seed in 0..seeds {
-        let result = std::panic::catch_unwind(|| history(seed));
-        let Ok((elections, commits, reads)) = result else { panic!("KONTIKI_SEED={seed} fails") };
-        sum = (sum.0 + elections, sum.1 + commits, sum.2 + reads);
+    let sum = match first_failure(first..first + count, |_| {}) {
+        Ok(sum) => sum,
+        Err(failed) => {
+            let (seed, case, failure) = *failed;
+            println!("KONTIKI_SEED={seed} cargo test --release -p kontiki-raft --test safety");
+            println!("{}: {}", failure.place, failure.message);
+            let (case, failure) = shrink(&case, &failure);
+            run(&case, true).expect_err("a history fails every time or never");
+            println!("{}", list(&case));
+            panic!("KONTIKI_SEED={seed}: {}: {}", failure.place, failure.message);
+        }
+    };
+    println!("{sum:?}");
+    // Histories in which nothing happens prove nothing.
+    if sum.histories >= 200 {
+        let often = sum.elections.min(sum.reads).min(sum.commits / 10) >= sum.histories;
+        let rarely =
+            sum.memberships.min(sum.snapshots * 2).min(sum.wipes * 10) >= sum.histories / 2;
+        assert!(often && rarely, "{sum:?}");
     }
-    println!("{seeds} histories: {} elections, {} commits, {} reads", sum.0, sum.1, sum.2);
-    // A history in which nothing happens proves nothing.
-    assert!(sum.0 > 3 * seeds && sum.1 > 20 * seeds && sum.2 > seeds);
 }
 
 #[test]
 fn the_same_seed_gives_the_same_history() {
-    assert_eq!(history(7), history(7));
+    common::switch_planted();
+    for seed in 0..20 {
+        let (once, twice) = (run(&Case::draw(seed), false), run(&Case::draw(seed), false));
+        assert_eq!(format!("{once:?}"), format!("{twice:?}"));
+    }
+}
+
+/// Every harness that breaks a promise is found out, and by little.
+fn found_out(sabotage: Sabotage, deaf: bool, words: &[&str]) {
+    common::switch_planted();
+    let spoil = |case: &mut Case| {
+        case.world.sabotage = Some(sabotage);
+        case.world.deaf = deaf;
+    };
+    let found = first_failure(0..2_000, spoil);
+    let (seed, case, failure) = *found.expect_err("the broken promise is noticed");
+    let (small, failure) = shrink(&case, &failure);
+    println!("seed {seed}: {} commands, then {}", case.commands.len(), small.commands.len());
+    println!("{}{}", list(&small), failure.message);
+    assert!(words.iter().any(|word| failure.message.contains(word)), "{}", failure.message);
+    assert!(small.commands.len() <= 15, "{} commands", small.commands.len());
+    assert_eq!(run(&small, false).expect_err("it still fails").message, failure.message);
+}
+
+#[test]
+fn a_disk_that_reports_too_early_is_found_out() {
+    found_out(Sabotage::PersistEarly, false, &["too early", "before it is durable", "before the"]);
+}
+
+#[test]
+fn a_disk_that_reports_too_early_is_found_out_by_what_is_lost() {
+    let words = ["on the disks of", "without a durable majority", "is not durable", "is counted"];
+    found_out(Sabotage::PersistEarly, true, &words);
+}
+
+#[test]
+fn a_replica_that_forgets_its_vote_is_found_out() {
+    found_out(Sabotage::ForgetVote, false, &["two leaders", "votes for"]);
+}
+
+#[test]
+fn a_disk_that_loses_its_tail_is_found_out() {
+    let words = ["durable entries are lost", "a leader lacks", "is counted on", "on the disks"];
+    found_out(Sabotage::LoseTail, false, &words);
 }
