@@ -2,12 +2,21 @@
 //!
 //! They lie in `../shared/conformance` beside the workspace and in the folder that
 //! `KONTIKI_CONFORMANCE` names; both are read. A file's kind is the folder it lies in, at any
-//! depth: `quorum`, `confchange`, and every other script is an interaction.
+//! depth: `quorum`, `confchange`, and every other script is an interaction. Each kind has a module
+//! that plays a file and gives a verdict for each of its cases:
+//!
+//! - [`quorum`]: what enough voters agree on, simple and joint.
+//! - [`confchange`]: how one membership follows from another.
+//! - [`interaction`]: whole conversations of replicas; a command whose outcome is told is a case.
+//!
+//! The first two are pure and compared word by word, but for the texts of errors.
 //!
 //! Deliberately absent: rewriting what a case expects. The cases are others' and are right.
 
 mod case;
+pub mod confchange;
 pub mod interaction;
+pub mod quorum;
 
 use std::fmt;
 use std::fs;
@@ -64,6 +73,16 @@ impl Kind {
             _ => None,
         });
         named.unwrap_or(Self::Interaction)
+    }
+
+    /// Plays a file of this kind; the name and the verdict of each of its cases.
+    #[must_use]
+    pub fn run(self, file: &Path) -> Vec<(String, Verdict)> {
+        match self {
+            Self::Quorum => quorum::run(file),
+            Self::Confchange => confchange::run(file),
+            Self::Interaction => interaction::run(file),
+        }
     }
 }
 
