@@ -25,14 +25,17 @@ impl Payload {
         Self::Normal(String::new())
     }
 
-    /// About the bytes that the entry takes in the other implementation's encoding: four small
-    /// fields and the content. Pages of entries to apply are cut by it.
+    /// The bytes that the entry takes in the other implementation's encoding: term, index and kind
+    /// at two each, then the content with its length, if there is any. Pages of entries to apply
+    /// are cut by it.
     pub(super) fn encoded_bytes(&self) -> u64 {
         let content = match self {
             Self::Normal(text) => text.len(),
+            Self::Change { text, .. } if text.is_empty() => 0,
+            Self::Change { old_style: true, .. } => 6,
             Self::Change { text, .. } => 2 + 6 * text.split_whitespace().count(),
         };
-        8 + content as u64
+        if content == 0 { 6 } else { 8 + content as u64 }
     }
 }
 

@@ -6,9 +6,11 @@
 //! kind the last one said about a node must be true of ours after the command.
 //!
 //! A fact of a ready is one about the moment of that ready, for what follows from the node's own
-//! write comes after it. A logged fact is one about now.
+//! write comes after it. A logged fact is one about now, until a ready says more.
 //!
-//! Deliberately absent: the order of events within one command.
+//! The parts a node comes to play are compared one by one, in their order.
+//!
+//! Deliberately absent: the order of other events within one command.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +33,8 @@ pub(super) struct Facts {
     pub(super) ready: State,
     /// As of now.
     pub(super) now: State,
+    /// The parts it came to play, each with its term, in order.
+    pub(super) parts: Vec<(Role, u64)>,
     /// Entries that went into its log, as they are shown.
     pub(super) entries: BTreeMap<u64, String>,
     /// Entries given to apply, as they are shown.
@@ -104,6 +108,7 @@ fn read_ready<'a>(
         } else {
             // An entry replaces its forerunner and everything behind it.
             facts.entries.split_off(&index);
+            facts.last = None;
             facts.entries.insert(index, line.to_owned());
         }
         return;
@@ -115,7 +120,8 @@ fn read_ready<'a>(
     };
     match words {
         ["HardState", fields @ ..] => {
-            let state = &mut facts().ready;
+            let Facts { ready: state, now, .. } = facts();
+            (now.term, now.vote, now.commit) = (None, None, None);
             let field =
                 |name| fields.iter().find_map(|field| field.strip_prefix(name)?.parse().ok());
             state.term = field("Term:");
@@ -123,7 +129,8 @@ fn read_ready<'a>(
             state.commit = field("Commit:");
         }
         [leader, role] if leader.starts_with("Lead:") && role.starts_with("State:") => {
-            let state = &mut facts().ready;
+            let Facts { ready: state, now, .. } = facts();
+            (now.role, now.leader) = (None, None);
             state.leader = leader.strip_prefix("Lead:").and_then(|leader| leader.parse().ok());
             state.role = role.strip_prefix("State:").and_then(part);
         }
@@ -167,8 +174,13 @@ fn read_log(text: &str, nodes: &mut BTreeMap<u64, Facts>) {
         }
         [node, "became", role, "at", "term", term] => {
             let Some(node) = number(node) else { return };
-            let state = &mut nodes.entry(node).or_default().now;
-            *state = State { role: part(role), term: number(term), ..State::default() };
+            let Facts { now, parts, .. } = nodes.entry(node).or_default();
+            *now = State { role: part(role), term: number(term), ..State::default() };
+            parts.extend(part(role).zip(number(term)));
+        }
+        [node, "[logterm:", .., "cast", "MsgVote", "for", vote, _, _, _, _, "at", "term", _] => {
+            let Some(node) = number(node) else { return };
+            nodes.entry(node).or_default().now.vote = number(vote);
         }
         [node, "forgetting", "leader", ..] => {
             let Some(node) = number(node) else { return };
@@ -234,6 +246,7 @@ mod tests {
         assert_eq!(facts.nodes[&1].applied(), Some(10));
         let state = &facts.nodes[&2].now;
         assert_eq!((state.role, state.term), (Some(Role::Follower), Some(2)));
+        assert_eq!(facts.nodes[&2].parts, [(Role::Follower, 2)]);
         assert!(!facts.dropped);
     }
 
@@ -252,6 +265,7 @@ mod tests {
                     INFO 2 forgetting leader 1 at term 1\n\
                     INFO 4 [commit: 11, lastindex: 12, lastterm: 1] restored snapshot [index: 11, term: 1]\n\
                     DEBUG 1 failed to send message to 2 because it is unreachable [StateProbe match=1 next=2]\n\
+                    INFO 5 [logterm: 0, index: 9, vote: 0] cast MsgVote for 3 [logterm: 1, index: 9] at term 2\n\
                     INFO 1 ignoring conf change {} at config voters=(1): why";
         let facts = expected(text, None).nodes;
         assert_eq!(facts[&3].membership.as_deref(), Some("voters=(1 2)&&(1) autoleave"));
@@ -261,5 +275,6 @@ mod tests {
         assert_eq!((facts[&4].now.commit, facts[&4].last), (Some(11), Some(12)));
         assert_eq!(facts[&1].peer, Some((2, "StateProbe match=1 next=2".to_owned())));
         assert!(facts[&1].refused && !facts[&2].refused);
+        assert_eq!(facts[&5].now.vote, Some(3));
     }
 }

@@ -3,8 +3,8 @@
 //! Whatever comes, everything that follows from it is pulled before the next.
 
 use kontiki_raft::{
-    AppendHeader, AppendOutcome, ChangeError, Index, Message, MessageKind, ProgressState,
-    ProposeError, ReplicaId, SnapshotHeader, SnapshotOutcome,
+    AppendHeader, AppendOutcome, ChangeError, Index, MessageKind, ProgressState, ProposeError,
+    ReplicaId, SnapshotHeader, SnapshotOutcome,
 };
 
 use super::change::Wanted;
@@ -20,29 +20,33 @@ pub(super) struct Dropped;
 impl Node {
     pub(super) fn receive(&mut self, packet: Packet) -> Result<(), Dropped> {
         let now = self.clock.now;
+        let ignored_from = self.is_ignored(&packet.body).then_some(packet.from);
+        let before = (self.answers.len(), self.outgoing.len());
         match packet.body {
             Body::Append(header, entries) => self.receive_append(&header, &entries),
             Body::Message(message) => {
                 if matches!(message.kind, MessageKind::HeartbeatAck { .. }) {
                     self.notice_loss(message.from);
                 }
-                let is_ignored = self.is_ignored(&message);
                 self.raft.step(now, &message);
-                if is_ignored {
-                    self.pull();
-                    self.answers.retain(|answer| !answer.is_refusal(message.from.get()));
-                }
             }
             Body::Snapshot(header) => self.receive_snapshot(&header),
             Body::Proposal(proposal) => return self.propose(proposal),
-            Body::Persisted(seq) => {
+            Body::Persisted(seq, end) => {
                 self.reports -= 1;
                 self.raft.on_persisted(seq);
+                self.on_stable(end);
             }
-            Body::Applied(last) => self.raft.on_applied(last),
+            Body::Stable(end) => self.on_stable(Some(end)),
+            Body::Applied(page) => self.on_applied(page),
             Body::Transfer(to) => self.transfer(to),
         }
         self.pull();
+        if let Some(from) = ignored_from {
+            let is_refusal = |packet: &mut Packet| packet.is_refusal(from);
+            self.answers.extract_if(before.0.., is_refusal).for_each(drop);
+            self.outgoing.extract_if(before.1.., is_refusal).for_each(drop);
+        }
         Ok(())
     }
 
@@ -52,6 +56,7 @@ impl Node {
         let outcome = self.raft.step_append(self.clock.now, header, &spans, &changes);
         if let AppendOutcome::Accepted { first_new } = outcome {
             self.memory.truncate(first_new);
+            self.stable = self.stable.min(first_new.prev());
             let skipped = usize::try_from(first_new.0 - first.0).expect("within what arrived");
             self.memory.extend(&entries[skipped..]);
         }
@@ -62,25 +67,43 @@ impl Node {
             SnapshotOutcome::Install => {
                 self.was_replaced = true;
                 self.memory = Log::after(header.position);
-                (self.applied, self.given) = (header.position.index, header.position.index);
+                let index = header.position.index;
+                (self.applied, self.given, self.stable) = (index, index, index);
             }
             SnapshotOutcome::Known | SnapshotOutcome::Rejected => {}
         }
     }
 
-    /// Whether the other implementation gives this request for a vote no answer: a leader of an
-    /// earlier term lives, as far as this node knows. The core may refuse such a request in words,
-    /// which are lost then; should it grant it, that counts.
-    fn is_ignored(&self, message: &Message) -> bool {
-        let term = match message.kind {
-            // Asks about the next term.
-            MessageKind::PreVote { .. } => message.term.next(),
-            MessageKind::Vote { forced: false, .. } => message.term,
+    /// Whether the other implementation gives this no answer. The core refuses in words, which are
+    /// lost then; should it do anything else, that counts.
+    ///
+    /// Requests for votes are ignored when they are of an earlier term, or when a leader lives as
+    /// far as this node knows; leaders of an earlier term, where neither pre-vote nor check-quorum
+    /// could have left a node in a later one that nobody leads.
+    fn is_ignored(&self, body: &Body) -> bool {
+        let term = self.raft.term();
+        let checks = self.options.pre_vote || self.options.check_quorum;
+        let message = match body {
+            Body::Append(header, _) => return header.term < term && !checks,
+            Body::Snapshot(header) => return header.term < term,
+            Body::Message(message) => message,
             _ => return false,
         };
+        match message.kind {
+            // Asks about the next term.
+            MessageKind::PreVote { .. } => message.term.next() > term && self.hears_leader(),
+            MessageKind::Vote { forced, .. } => {
+                message.term < term || message.term > term && !forced && self.hears_leader()
+            }
+            MessageKind::Heartbeat { .. } => message.term < term && !checks,
+            MessageKind::TimeoutNow { .. } => message.term < term,
+            _ => false,
+        }
+    }
+
+    fn hears_leader(&self) -> bool {
         let heard = self.raft.is_leader() || self.clock.within_election_timeout();
-        let follows = self.raft.leader().is_some();
-        self.options.check_quorum && follows && heard && term > self.raft.term()
+        self.options.check_quorum && self.raft.leader().is_some() && heard
     }
 
     /// A peer has answered a heartbeat that left after something to it was lost, or after it was
@@ -182,9 +205,14 @@ impl Node {
         self.refusals.push(error);
     }
 
+    /// The other implementation does not campaign while it has not applied a change of membership
+    /// that is committed; for the core that change counts already.
     pub(super) fn campaign(&mut self) {
-        self.raft.campaign(self.clock.now);
-        self.pull();
+        let unapplied = self.memory.range(self.applied.next(), self.raft.committed());
+        if !unapplied.iter().any(|entry| matches!(entry.payload, Payload::Change { .. })) {
+            self.raft.campaign(self.clock.now);
+            self.pull();
+        }
     }
 
     pub(super) fn forget_leader(&mut self) {

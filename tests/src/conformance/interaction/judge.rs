@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use kontiki_raft::{Index, ReplicaId};
+use kontiki_raft::{Index, ReplicaId, Role};
 
 use super::change::describe;
 use super::command::Command;
@@ -50,10 +50,25 @@ impl Comparison {
         self.fact(&format!("commit{when}"), commit, expected.commit, &ours.commit);
     }
 
+    /// Ours may pass through more parts, and may have come to the first one before: our leader stops
+    /// leading as soon as a majority has been silent for an election timeout, theirs at the next of
+    /// its checks. And a node that decides alone asks nobody whether it would.
+    fn parts(&mut self, expected: &[(Role, u64)], node: &Node) {
+        let alone = node.raft.membership().voters().eq([node.id]);
+        let matters = |&&(role, _): &&(Role, u64)| !(alone && role == Role::PreCandidate);
+        let mut ours = node.parts.iter();
+        let missing = expected.iter().filter(matters).find(|&part| !ours.any(|our| our == part));
+        if !expected.is_empty() {
+            let text = missing.map(|missing| format!("{missing:?} in {:?}", node.parts));
+            self.fact("misses the part", About::Other, Some(None), &text);
+        }
+    }
+
     fn node(&mut self, expected: &Facts, node: &Node) {
         self.node = Some(node.id.get());
         self.state(" at its ready", &expected.ready, node.view);
         self.state("", &expected.now, node.look());
+        self.parts(&expected.parts, node);
         let entry = |index| node.memory.get(index).map(|entry| entry.describe(index));
         for (&index, text) in expected.entries.iter().chain(&expected.committed) {
             // What is compacted since can only be compared by what followed from it.
@@ -85,7 +100,7 @@ pub(super) fn judge(case: &Case, world: &World) -> Option<Verdict> {
     let mut comparison = Comparison::default();
     compare_shown(case, world, &mut comparison);
     compare_nodes(&said, world, &mut comparison);
-    if proposes(case) {
+    if proposes(case) || said.dropped {
         comparison.fact("a proposal is dropped", About::Other, Some(said.dropped), &world.dropped);
     }
     let differences = comparison.differences;

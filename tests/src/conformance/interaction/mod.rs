@@ -81,7 +81,9 @@ fn guard(
 fn play(world: &mut World, case: &Case) -> Result<Option<Verdict>, String> {
     world.shown.clear();
     world.dropped = false;
-    world.nodes.iter_mut().for_each(|node| node.refusals.clear());
+    for node in &mut world.nodes {
+        node.begin_case();
+    }
     world.execute(&Command::of(case), &case.input)?;
     Ok(judge::judge(case, world))
 }

@@ -20,7 +20,7 @@ use kontiki_raft::{
 use super::clock::{Clock, ELECTION_TICKS, TICK_US};
 use super::entries::{Entry, Log, Payload};
 use super::pool::Packet;
-use super::ready::Work;
+use super::ready::{Applying, Page, Work};
 
 /// What `add-nodes` says about its nodes.
 #[derive(Clone, Debug)]
@@ -100,9 +100,13 @@ pub(super) struct Node {
     /// What leaves then too, or after the writes before it when these are on a thread.
     pub(super) answers: Vec<Packet>,
     pub(super) append_work: VecDeque<Work>,
-    pub(super) apply_work: VecDeque<Index>,
+    pub(super) apply_work: VecDeque<Page>,
     /// Completions on their way from the append thread.
     pub(super) reports: usize,
+    /// With threads: the last entry that is written, as far as that was reported.
+    pub(super) stable: Index,
+    /// What is being applied.
+    pub(super) applying: Applying,
     /// As of the last `process-ready`.
     pub(super) view: View,
     /// The entry before the no-op, while this node leads.
@@ -116,7 +120,10 @@ pub(super) struct Node {
     pub(super) was_replaced: bool,
     /// The entries of the snapshots that peers were sent last.
     snapshots: BTreeMap<ReplicaId, Index>,
-    /// Changes of membership that the core refused.
+    /// The part that it plays when the case begins, with its term, and those it comes to play in
+    /// it.
+    pub(super) parts: Vec<(Role, u64)>,
+    /// Changes of membership that the core refused since then.
     pub(super) refusals: Vec<ChangeError>,
     pub(super) diverged: Option<Reason>,
 }
@@ -160,6 +167,8 @@ impl Node {
             append_work: VecDeque::new(),
             apply_work: VecDeque::new(),
             reports: 0,
+            stable: options.index,
+            applying: Applying::default(),
             view: View { role: Role::Follower, term: 0, vote: 0, leader: 0, commit: 0 },
             led_from: None,
             transfer: None,
@@ -167,6 +176,7 @@ impl Node {
             empty_probes: BTreeSet::new(),
             was_replaced: false,
             snapshots: BTreeMap::new(),
+            parts: vec![(Role::Follower, 0)],
             refusals: Vec::new(),
             diverged: None,
             options,
@@ -174,6 +184,13 @@ impl Node {
         node.view = node.look();
         node.clock.observe(&node.raft);
         Ok(node)
+    }
+
+    /// Forgets what only counts within one case.
+    pub(super) fn begin_case(&mut self) {
+        self.refusals.clear();
+        let now = self.parts.len().saturating_sub(1);
+        self.parts.drain(..now);
     }
 
     pub(super) fn look(&self) -> View {
@@ -217,6 +234,7 @@ impl Node {
 impl Node {
     /// Takes everything the core gives now. Called after every input.
     pub(super) fn pull(&mut self) {
+        self.observe_part();
         self.observe_lead();
         if let Some(noop) = self.raft.take_noop() {
             self.led_from = Some((noop.term, noop.first.prev()));
@@ -298,6 +316,13 @@ impl Node {
             session,
             position: Position::new(term, index),
             membership: self.membership(),
+        }
+    }
+
+    fn observe_part(&mut self) {
+        let part = (self.raft.role(), self.raft.term().0);
+        if self.parts.last() != Some(&part) {
+            self.parts.push(part);
         }
     }
 

@@ -6,10 +6,11 @@
 //!
 //! Deliberately absent: loss by itself, reordering, and time.
 
-use kontiki_raft::{AppendHeader, Index, Message, MessageKind, ReplicaId, SnapshotHeader};
+use kontiki_raft::{AppendHeader, Message, MessageKind, Position, ReplicaId, SnapshotHeader};
 
 use super::change::Wanted;
 use super::entries::Entry;
+use super::ready::Page;
 
 /// Something on its way to a replica.
 #[derive(Clone, Debug)]
@@ -30,10 +31,12 @@ pub(super) enum Body {
     Proposal(Proposal),
     /// The wish that the leader hands over to this replica.
     Transfer(ReplicaId),
-    /// The node's append thread has completed this write.
-    Persisted(u64),
-    /// The node's apply thread has applied up to here.
-    Applied(Index),
+    /// The node's append thread has completed this write, which ended with this entry.
+    Persisted(u64, Option<Position>),
+    /// The same, when the core was told at once.
+    Stable(Position),
+    /// The node's apply thread has applied this.
+    Applied(Page),
 }
 
 /// What a client asks for.
@@ -86,7 +89,8 @@ impl Packet {
     pub(super) fn report(node: u64, body: Body) -> Self {
         let name = match &body {
             Body::Applied(_) => "MsgStorageApplyResp",
-            Body::Persisted(_)
+            Body::Persisted(..)
+            | Body::Stable(_)
             | Body::Append(..)
             | Body::Message(_)
             | Body::Snapshot(_)
@@ -102,13 +106,14 @@ impl Packet {
         matches!(self.name, "MsgAppResp" | "MsgVoteResp" | "MsgPreVoteResp")
     }
 
-    /// Whether it refuses a vote to this node.
+    /// Whether it tells this node that its request, or its leadership, is refused.
     pub(super) fn is_refusal(&self, to: u64) -> bool {
         let refuses = |message: &Message| {
             matches!(
                 message.kind,
                 MessageKind::VoteReply { granted: false }
                     | MessageKind::PreVoteReply { granted: false }
+                    | MessageKind::HeartbeatAck { .. }
             )
         };
         self.to == to && matches!(&self.body, Body::Message(message) if refuses(message))
@@ -120,7 +125,7 @@ impl Packet {
     }
 
     fn is_report(&self) -> bool {
-        matches!(self.body, Body::Persisted(_) | Body::Applied(_))
+        matches!(self.body, Body::Persisted(..) | Body::Stable(_) | Body::Applied(_))
     }
 }
 
@@ -158,7 +163,7 @@ mod tests {
     #[test]
     fn packets_leave_in_order_and_by_receiver_and_kind() {
         let mut pool = Pool::default();
-        let report = Packet::report(2, Body::Persisted(1));
+        let report = Packet::report(2, Body::Persisted(1, None));
         pool.send([proposal(1, 2), proposal(1, 3), report, proposal(3, 2)]);
         let froms = |packets: &[Packet]| packets.iter().map(|p| p.from).collect::<Vec<_>>();
         assert!(pool.take(2, Some("MsgApp"), false).is_empty());

@@ -7,7 +7,7 @@
 //!
 //! Invariant: one ready is at most one write and one apply.
 
-use kontiki_raft::{Index, Persist, Role};
+use kontiki_raft::{Index, Persist, Position, Role};
 
 use super::entries::Entry;
 use super::node::Node;
@@ -26,6 +26,33 @@ pub(super) struct Write {
 pub(super) struct Work {
     write: Option<Write>,
     answers: Vec<Packet>,
+}
+
+/// Entries given to apply together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    pub(super) last: Index,
+    pub(super) bytes: u64,
+}
+
+/// What is given to apply and not reported applied. When that fills the page size, or when a page
+/// could not take everything, nothing more is given until some of it is reported.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Applying {
+    bytes: u64,
+    paused: bool,
+}
+
+impl Applying {
+    fn begin(&mut self, page: Page, bytes_max: u64, is_all: bool) {
+        self.bytes += page.bytes;
+        self.paused = self.bytes >= bytes_max || !is_all;
+    }
+
+    pub(super) fn end(&mut self, page: Page, bytes_max: u64) {
+        self.bytes -= page.bytes;
+        self.paused = self.bytes >= bytes_max;
+    }
 }
 
 impl Node {
@@ -53,10 +80,10 @@ impl Node {
             self.complete(write);
         }
         // Entries that commit by this very write are of the next ready.
-        if let Some(last) = self.take_committed(Index(self.view.commit)) {
+        if let Some(page) = self.take_committed(Index(self.view.commit)) {
             moved = true;
-            self.applied = last;
-            self.raft.on_applied(last);
+            self.applied = page.last;
+            self.on_applied(page);
         }
         self.pull();
         pool.send(std::mem::take(&mut self.answers));
@@ -73,9 +100,9 @@ impl Node {
             self.append_work.push_back(Work { write, answers });
             self.let_candidate_ask(pool);
         }
-        if let Some(last) = self.take_committed(Index(self.view.commit)) {
+        if let Some(page) = self.take_committed(Index(self.view.commit).min(self.stable)) {
             moved = true;
-            self.apply_work.push_back(last);
+            self.apply_work.push_back(page);
         }
         moved
     }
@@ -131,25 +158,41 @@ impl Node {
         self.raft.on_persisted(seq);
     }
 
-    /// Takes what may be applied up to `limit`, as much as fits one page.
-    fn take_committed(&mut self, limit: Index) -> Option<Index> {
-        if limit <= self.given {
+    fn page_bytes_max(&self) -> u64 {
+        self.options.page_bytes_max.unwrap_or(u64::MAX)
+    }
+
+    /// Takes what may be applied up to `limit`, as much as fits beside what is being applied.
+    fn take_committed(&mut self, limit: Index) -> Option<Page> {
+        if limit <= self.given || self.applying.paused {
             return None;
         }
-        let (memory, page_max) = (&self.memory, self.options.page_bytes_max.unwrap_or(u64::MAX));
-        let page = |first: Index, last: Index| {
-            let last = last.min(limit);
-            let entries = memory.range(first, last);
-            let total = entries.iter().scan(0, |sum: &mut u64, entry| {
-                *sum = sum.saturating_add(entry.payload.encoded_bytes());
-                Some(*sum)
-            });
-            let fit = total.take_while(|&sum| sum <= page_max).count().max(1);
-            last.min(Index(first.0 + fit as u64 - 1))
+        let bytes_max = self.page_bytes_max();
+        let (memory, room) = (&self.memory, bytes_max.saturating_sub(self.applying.bytes));
+        let bytes_of = |first: Index, last: Index| {
+            memory.range(first, last).iter().map(|entry| entry.payload.encoded_bytes()).sum::<u64>()
         };
-        let (_, last) = self.raft.take_committed_page(page)?;
+        let mut all = limit;
+        let page = |first: Index, last: Index| {
+            all = last.min(limit);
+            let fits = |&last: &u64| last == first.0 || bytes_of(first, Index(last)) <= room;
+            (first.0..=all.0).take_while(fits).last().map_or(first, Index)
+        };
+        let (first, last) = self.raft.take_committed_page(page)?;
         self.given = last;
-        Some(last)
+        let page = Page { last, bytes: bytes_of(first, last) };
+        self.applying.begin(page, bytes_max, last == all);
+        Some(page)
+    }
+
+    /// A page is applied, and the node knows it.
+    pub(super) fn on_applied(&mut self, page: Page) {
+        let bytes_max = self.page_bytes_max();
+        self.applying.end(page, bytes_max);
+        // A snapshot that came meanwhile has taken the log further.
+        if page.last > self.raft.status().applied {
+            self.raft.on_applied(page.last);
+        }
     }
 
     /// The append thread does one piece of work. Returns whether there was one.
@@ -157,24 +200,36 @@ impl Node {
         let Some(Work { write, answers }) = self.append_work.pop_front() else { return false };
         pool.send(answers);
         let Some(write) = write else { return true };
+        let appended = write.persist.append.map(|(_, last)| last);
+        let end = appended.zip(write.entries.last().map(|entry| entry.term));
+        let end = end.map(|(index, term)| Position::new(term, index));
         let seq = self.write(write);
         if self.raft.role() == Role::Follower && self.reports == 0 {
             // What a follower answers leaves with the write and not with the report of it.
             self.raft.on_persisted(seq);
             self.pull();
             pool.send(std::mem::take(&mut self.answers));
+            pool.send(end.map(|end| Packet::report(self.id.get(), Body::Stable(end))));
         } else {
             self.reports += 1;
-            pool.send([Packet::report(self.id.get(), Body::Persisted(seq))]);
+            pool.send([Packet::report(self.id.get(), Body::Persisted(seq, end))]);
         }
         true
     }
 
+    /// It is reported that the entry is written. It may have been replaced meanwhile.
+    pub(super) fn on_stable(&mut self, end: Option<Position>) {
+        let Some(end) = end else { return };
+        if self.memory.get(end.index).is_some_and(|entry| entry.term == end.term) {
+            self.stable = self.stable.max(end.index);
+        }
+    }
+
     /// The apply thread does one piece of work. Returns whether there was one.
     pub(super) fn process_apply_thread(&mut self, pool: &mut Pool) -> bool {
-        let Some(last) = self.apply_work.pop_front() else { return false };
-        self.applied = last;
-        pool.send([Packet::report(self.id.get(), Body::Applied(last))]);
+        let Some(page) = self.apply_work.pop_front() else { return false };
+        self.applied = self.applied.max(page.last);
+        pool.send([Packet::report(self.id.get(), Body::Applied(page))]);
         true
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Everything comes from the core. The few translations are said where they are made.
 
-use kontiki_raft::{PeerProgress, ProgressState, Role};
+use kontiki_raft::{Index, PeerProgress, ProgressState, Role};
 
 use super::node::Node;
 
@@ -54,9 +54,9 @@ pub(super) fn progress(node: &Node, peer: &PeerProgress) -> String {
         ProgressState::Snapshot => "StateSnapshot",
     };
     let snapshot = node.snapshot_sent(peer);
-    // Scripts go on after a snapshot when one is awaited; the core leaves `next` until it is
+    // Scripts go on behind the snapshot when one is awaited; the core decides that when it is
     // there, since what is delivered may be a later one.
-    let next = snapshot.map_or(peer.next, |index| index.next().max(peer.next));
+    let next = snapshot.map_or(peer.next, Index::next);
     let mut text = format!("{state} match={} next={next}", peer.matched);
     // The state machine may not have come as far as the log: the seat is that of the applied log.
     if node.membership().seat(peer.id).is_some_and(|seat| seat.is_learner()) {
