@@ -4,9 +4,9 @@
 //! committed, so a property is held against the whole history and not only against those who are
 //! up at the moment.
 
-use kontiki_raft::{Index, Message, MessageKind, Raft, ReadReady, ReplicaId};
+use kontiki_raft::{Index, Membership, Message, MessageKind, Raft, ReadReady, ReplicaId};
 
-use crate::node::{Entries, Node};
+use crate::node::{Entries, Node, What};
 use crate::step::Step;
 use crate::world::Rule;
 
@@ -17,6 +17,10 @@ impl Step<'_> {
         raft.check_invariants();
         let (ours, theirs) = (node.log.last(), raft.last());
         assert!(ours == theirs, "the core's log ends at {theirs}, the entries at {ours}");
+        let (ours, theirs) = (node.log.membership(), raft.membership());
+        self.require(Rule::MembershipInForce, ours == theirs, || {
+            format!("{:?} is in {theirs}, its log says {ours}", node.id)
+        });
         if raft.is_leader() {
             self.check_leader(node, raft);
         }
@@ -59,14 +63,12 @@ impl Step<'_> {
         }
     }
 
-    /// Whether enough voters of the replica's membership say yes, the replica as it is now.
+    /// Whether a majority of each half says yes, the replica as it is now.
     fn is_quorum(&self, node: &Node, raft: &Raft, says: impl Fn(&Node) -> bool) -> bool {
-        let says = |id: &&ReplicaId| match **id == node.id {
+        decides(&raft.membership(), |id| match id == node.id {
             true => says(node),
             false => says(self.world.node(id.get())),
-        };
-        let voters = raft.membership().voters();
-        voters.iter().filter(says).count() >= raft.membership().quorum()
+        })
     }
 
     fn check_commit(&mut self, node: &Node, raft: &Raft) {
@@ -93,7 +95,9 @@ impl Step<'_> {
                 format!("{:?} commits {index:?} ({entry:?}) too early", node.id)
             });
             if index == raft.committed() {
-                let own = raft.is_leader() && entry.term == raft.term();
+                // It may have led when it counted, and retired with what it counted.
+                let own = entry.term == raft.term()
+                    && self.ghost().leaders.contains(&(raft.term(), node.id));
                 self.require(Rule::OwnTermCommit, own, || {
                     format!("{:?} of {:?} commits {entry:?} by counting", node.id, raft.term())
                 });
@@ -172,6 +176,7 @@ impl Step<'_> {
             }
         }
         self.check_append_only(&node);
+        self.check_memberships(&node);
         self.check_old_leaders();
     }
 
@@ -190,6 +195,31 @@ impl Step<'_> {
                 format!("{other:?} has more of {:?} than its leader", raft.term()),
             );
         }
+    }
+
+    fn check_memberships(&mut self, node: &Node) {
+        let changes = node.log.changes();
+        let mut before = *node.log.base;
+        for change in changes {
+            self.require_meeting(&before, &change.membership);
+            before = change.membership;
+        }
+        let Some(raft) = node.raft.as_ref().filter(|raft| raft.is_leader()) else { return };
+        if self.ghost().leaders.last().is_some_and(|(term, _)| *term == raft.term()) {
+            let members = |(entry, _): &(crate::node::Entry, _)| match &entry.what {
+                What::Members(membership) => Some(**membership),
+                What::Noop(_) | What::Value(_) | What::Old => None,
+            };
+            let last = self.ghost().committed.iter().rev().find_map(members);
+            let last = last.unwrap_or_else(|| self.setup.membership());
+            self.require_meeting(&last, &raft.membership());
+        }
+    }
+
+    fn require_meeting(&mut self, one: &Membership, two: &Membership) {
+        // A replica that waits to be added knows no membership that could decide anything.
+        let meet = one == two || one.is_empty() || meet(one, two, self.world.nodes.len());
+        self.require(Rule::QuorumsMeet, meet, || format!("{one} and {two} can decide apart"));
     }
 
     /// A commit may come after an election of a later term; then that leader must have it too.
@@ -212,4 +242,19 @@ fn mismatch(one: &Entries, two: &Entries) -> Option<Index> {
     let met = (from..=to).rev().map(Index).find(same_term)?;
     let differs = |index: &Index| one.get(*index) != two.get(*index);
     (from..=met.0).map(Index).any(|index| differs(&index)).then_some(met)
+}
+
+/// Whether the voters that say yes are a majority of each half.
+fn decides(membership: &Membership, says: impl Fn(ReplicaId) -> bool) -> bool {
+    let half = |voters: Vec<ReplicaId>| {
+        let yes = voters.iter().filter(|&&id| says(id)).count();
+        yes * 2 > voters.len() || voters.is_empty()
+    };
+    half(membership.voters().collect()) && half(membership.outgoing_voters().collect())
+}
+
+/// Whether the two memberships cannot decide by replicas of which none is the same. Tries all sets.
+fn meet(one: &Membership, two: &Membership, replicas: usize) -> bool {
+    let within = |set: u64| move |id: ReplicaId| set >> (id.get() - 1) & 1 == 1;
+    (0..1_u64 << replicas).all(|set| !(decides(one, within(set)) && decides(two, within(!set))))
 }

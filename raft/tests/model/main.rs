@@ -25,8 +25,11 @@ mod world;
 
 use report::search;
 
-/// Switches on the planted bug that was asked for, if the core was built with any.
-fn switch_planted() {}
+/// Switches on the planted bug that `KONTIKI_PLANTED` names, if the core was built with any.
+fn switch_planted() {
+    let number = std::env::var("KONTIKI_PLANTED").ok().and_then(|number| number.parse().ok());
+    kontiki_raft::planted::plant(number.and_then(kontiki_raft::planted::Bug::from_number));
+}
 
 #[test]
 fn three_voters_in_two_terms() {
@@ -80,4 +83,52 @@ fn a_network_that_reorders_loses_and_duplicates() {
 fn connections_that_break() {
     switch_planted();
     search(setups::broken_connections());
+}
+
+#[test]
+fn m3_a_joint_change_that_replaces_the_leader() {
+    switch_planted();
+    search(setups::joint_change());
+}
+
+#[test]
+fn m7_a_joint_membership_left_on_request() {
+    switch_planted();
+    search(setups::explicit_leave());
+}
+
+#[test]
+fn m6_a_learner_that_is_promoted() {
+    switch_planted();
+    search(setups::learner_promoted());
+}
+
+#[test]
+fn m2_two_leaders_that_remove_each_other() {
+    switch_planted();
+    search(setups::rival_changes());
+}
+
+#[test]
+fn snapshots_under_a_compacted_log() {
+    switch_planted();
+    search(setups::snapshots());
+}
+
+#[test]
+fn r8_reads_under_leases_while_time_passes() {
+    switch_planted();
+    search(setups::lease_reads());
+}
+
+#[test]
+fn r7_reads_under_leases_and_an_order_to_campaign() {
+    switch_planted();
+    search(setups::lease_and_transfer());
+}
+
+#[test]
+fn reads_that_followers_forward() {
+    switch_planted();
+    search(setups::forwarded_reads());
 }

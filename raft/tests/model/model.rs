@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use kontiki_raft::{Membership, Term};
 use stateright::{Model, Property};
 
-use crate::node::What;
+use crate::node::{Entry, What};
 use crate::setup::{Begin, Setup};
 use crate::step::{Event, step};
 use crate::world::{Ghost, Rule, World};
@@ -104,20 +105,39 @@ impl Group {
         }
         let may_campaign = left.elections > 0 && self.candidates(world).contains(&number);
         let due = raft.deadline().is_some_and(|at| at <= world.now(&self.setup));
-        if !raft.is_leader() {
-            if may_campaign {
-                events.push(if due { Event::Deadline(number) } else { Event::Campaign(number) });
-            }
-            return;
+        if left.compactions > 0 {
+            events.push(Event::Compact(number));
         }
+        if left.reads > 0 && (raft.is_leader() || self.setup.follower_reads) {
+            events.push(Event::Read(number));
+        }
+        if raft.is_leader() {
+            self.events_of_leader(world, number, events);
+        } else if may_campaign && due {
+            events.push(Event::Deadline(number));
+        } else if may_campaign && self.setup.early_campaigns {
+            events.push(Event::Campaign(number));
+        }
+    }
+
+    fn events_of_leader(&self, world: &World, number: u64, events: &mut Vec<Event>) {
+        let left = &world.left;
+        let Some(raft) = &world.node(number).raft else { return };
+        let due = raft.deadline().is_some_and(|at| at <= world.now(&self.setup));
         if due {
             events.push(Event::Deadline(number));
         }
         if left.proposals > 0 {
             events.push(Event::Propose(number));
         }
-        if left.reads > 0 {
-            events.push(Event::Read(number));
+        if left.changes > 0 {
+            events.push(Event::Change(number));
+        }
+        if raft.membership().is_joint() && !raft.membership().auto_leave() {
+            events.push(Event::LeaveJoint(number));
+        }
+        if left.beats > 0 {
+            events.push(Event::Beat(number));
         }
         if left.transfers > 0 {
             let others = world.numbers().filter(|&to| to != number);
@@ -182,6 +202,8 @@ rules! {
     "only conflicts are cut" => RealConflict,
     "apply order" => ApplyOrder,
     "fresh reads" => FreshReads,
+    "membership in force" => MembershipInForce,
+    "majorities meet" => QuorumsMeet,
 }
 
 fn keeps(world: &World, rule: Rule) -> bool {
@@ -217,7 +239,7 @@ examples! {
     5 RECOVERED "a replica that crashed knows the commit again" => |world| {
         world.nodes.iter().any(|node| {
             let knows = node.raft.as_ref().is_some_and(|raft| raft.committed().0 > 0);
-            node.crashed_before && knows
+            node.restarts > 0 && knows
         })
     },
     6 TRUNCATED "a conflict is cut" => |world| {
@@ -233,6 +255,55 @@ examples! {
     9 READ_LATE "a read is confirmed after a second election" => |world| {
         world.ghost.reads_confirmed > 0 && world.ghost.leaders.len() > 1
     },
+    11 JOINT "a joint membership is committed" => |world| {
+        members(&world.ghost).any(Membership::is_joint)
+    },
+    12 JOINT_LEFT "a joint membership is left" => |world| {
+        let joint = members(&world.ghost).position(Membership::is_joint);
+        let last = members(&world.ghost).last();
+        joint.is_some() && last.is_some_and(|last| !last.is_joint())
+    },
+    13 JOINT_LEFT_LATE "a joint membership is left by another leader" => |world| {
+        let joint = members(&world.ghost).position(Membership::is_joint);
+        let last = members(&world.ghost).last();
+        let left = joint.is_some() && last.is_some_and(|last| !last.is_joint());
+        let of = |(entry, _): &(Entry, Term)| match &entry.what {
+            What::Members(_) => Some(entry.term),
+            What::Noop(_) | What::Value(_) | What::Old => None,
+        };
+        let mut terms = world.ghost.committed.iter().filter_map(of);
+        let first = terms.next();
+        left && terms.any(|term| Some(term) != first)
+    },
+    14 NEWCOMER "a replica that was added knows the commit" => |world| {
+        world.nodes.iter().any(|node| {
+            let knows = node.raft.as_ref().is_some_and(|raft| raft.committed().0 > 0);
+            node.log.base.is_empty() && knows
+        })
+    },
+    15 RETIRED "a leader that is no member any more follows" => |world| {
+        members(&world.ghost).any(|members| !members.contains(crate::world::id(1)))
+            && !world.node(1).leads()
+    },
+    16 ROLLED_BACK "a membership is rolled back" => |world| {
+        // Somebody still writes the entry that another leader's replaces.
+        world.nodes.iter().any(|node| {
+            let cut = node.writing.iter().find_map(|write| write.persist.truncate_from);
+            cut.is_some_and(|from| node.disk.log.changes().iter().any(|at| at.index >= from))
+        })
+    },
+    17 INSTALLED "a snapshot is installed" => |world| {
+        world.nodes.iter().any(|node| {
+            node.writing.iter().any(|write| write.persist.snapshot.is_some())
+        })
+    },
+    18 CAUGHT_UP "a replica behind a snapshot knows a later commit" => |world| {
+        world.nodes.iter().any(|node| {
+            let installed = node.log.start.index.0 > 0 && !node.leads();
+            let knows = |raft: &kontiki_raft::Raft| raft.committed() > node.log.start.index;
+            installed && node.raft.as_ref().is_some_and(knows)
+        })
+    },
     10 STEPPED_DOWN "a leader without a quorum steps down" => |world| {
         // It was told of the time, not of another term.
         let follows = |id| {
@@ -245,6 +316,14 @@ examples! {
             follows(id) && raft.is_some_and(|raft| raft.term() == term)
         })
     },
+}
+
+/// The memberships that are committed, in their order.
+fn members(ghost: &Ghost) -> impl Iterator<Item = &Membership> {
+    ghost.committed.iter().filter_map(|(entry, _)| match &entry.what {
+        What::Members(membership) => Some(&**membership),
+        What::Noop(_) | What::Value(_) | What::Old => None,
+    })
 }
 
 /// How many proposals are committed.

@@ -2,10 +2,11 @@
 //! between the two. The core has no payloads, so they live here, as in the engine.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use kontiki_raft::{
-    AppendHeader, HardState, Index, Membership, Message, Persist, Position, Raft, ReplicaId, Span,
-    Start, Term, Time,
+    AppendHeader, HardState, Index, Membership, MembershipAt, Message, Persist, Position, Raft,
+    ReplicaId, SnapshotHeader, Span, Start, Term, Time,
 };
 
 use crate::setup::Setup;
@@ -23,18 +24,45 @@ pub(crate) enum What {
     Noop(ReplicaId),
     /// A proposal, numbered in the order in which the world made them.
     Value(u8),
+    Members(Arc<Membership>),
     /// Was there when the model began.
     Old,
 }
 
 /// A log with its entries: index `start.index + 1` is `entries[0]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Entries {
     pub(crate) start: Position,
+    /// The membership in force at `start`.
+    pub(crate) base: Arc<Membership>,
     pub(crate) entries: Vec<Entry>,
 }
 
 impl Entries {
+    pub(crate) const fn new(start: Position, base: Arc<Membership>) -> Self {
+        Self { start, base, entries: Vec::new() }
+    }
+
+    /// The memberships that the entries carry.
+    pub(crate) fn changes(&self) -> Vec<MembershipAt> {
+        changes_of(self.start.index.next(), &self.entries)
+    }
+
+    /// The membership in force at the end.
+    pub(crate) fn membership(&self) -> Membership {
+        self.changes().last().map_or(*self.base, |change| change.membership)
+    }
+
+    /// Forgets the entries up to `to`.
+    pub(crate) fn compact(&mut self, to: Position) {
+        let changes = self.changes();
+        if let Some(at) = changes.iter().rfind(|change| change.index <= to.index) {
+            self.base = Arc::new(at.membership);
+        }
+        self.entries.drain(..=self.slot(to.index));
+        self.start = to;
+    }
+
     pub(crate) fn last(&self) -> Position {
         match self.entries.last() {
             Some(entry) => {
@@ -88,9 +116,18 @@ pub(crate) fn spans_of(first: Index, entries: &[Entry]) -> Vec<Span> {
     spans
 }
 
+/// The memberships among entries, of which the first is at `first`.
+pub(crate) fn changes_of(first: Index, entries: &[Entry]) -> Vec<MembershipAt> {
+    let change = |(index, entry): (Index, &Entry)| match &entry.what {
+        What::Members(membership) => Some(MembershipAt { index, membership: **membership }),
+        What::Noop(_) | What::Value(_) | What::Old => None,
+    };
+    (first.0..).map(Index).zip(entries).filter_map(change).collect()
+}
+
 /// What survives a crash. That an entry was applied is deliberately not remembered: a restarted
 /// replica knows the least that it may.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Disk {
     pub(crate) hard_state: HardState,
     pub(crate) log: Entries,
@@ -100,6 +137,9 @@ impl Disk {
     pub(crate) fn write(&mut self, write: Write) {
         if let Some(hard_state) = write.persist.hard_state {
             self.hard_state = hard_state;
+        }
+        if let (Some(position), Some(base)) = (write.persist.snapshot, write.base) {
+            self.log = Entries::new(position, base);
         }
         if let Some(from) = write.persist.truncate_from {
             self.log.truncate(from);
@@ -117,6 +157,8 @@ impl Disk {
 pub(crate) struct Write {
     pub(crate) persist: Persist,
     pub(crate) entries: Vec<Entry>,
+    /// With a snapshot: the membership in force there.
+    pub(crate) base: Option<Arc<Membership>>,
 }
 
 /// One replica.
@@ -130,13 +172,13 @@ pub(crate) struct Node {
     pub(crate) disk: Disk,
     /// Oldest first.
     pub(crate) writing: Vec<Write>,
-    pub(crate) crashed_before: bool,
+    /// How often it was started again.
+    pub(crate) restarts: u8,
 }
 
 impl Node {
     pub(crate) fn new(id: ReplicaId, disk: Disk) -> Self {
-        let (log, writing) = (Entries::default(), Vec::new());
-        Self { id, raft: None, log, disk, writing, crashed_before: false }
+        Self { id, raft: None, log: disk.log.clone(), disk, writing: Vec::new(), restarts: 0 }
     }
 
     pub(crate) fn leads(&self) -> bool {
@@ -144,16 +186,17 @@ impl Node {
     }
 
     /// Starts the core from the disk.
-    pub(crate) fn start(&mut self, setup: &Setup, membership: Membership, now: Time) {
+    pub(crate) fn start(&mut self, setup: &Setup, now: Time) {
         self.log = self.disk.log.clone();
         let start = Start {
             id: self.id,
-            membership,
+            membership: *self.disk.log.base,
+            changes: &self.disk.log.changes(),
             hard_state: self.disk.hard_state,
             compacted: self.disk.log.start,
             spans: &self.disk.log.spans(),
             committed: self.disk.log.start.index,
-            seed: self.id.get(),
+            seed: self.id.get() << 8 | u64::from(self.restarts),
             now,
         };
         self.raft = Some(Raft::new(setup.config, start).expect("a disk is a valid start"));
@@ -165,6 +208,7 @@ impl Node {
 pub(crate) enum Packet {
     Append(AppendHeader, Vec<Entry>),
     Message(Message),
+    Snapshot(SnapshotHeader),
 }
 
 /// What the core says when it stops itself, instead of stopping the search.

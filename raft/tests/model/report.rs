@@ -120,6 +120,7 @@ impl fmt::Debug for Wanted {
             Self::Event(event) => event.fmt(f),
             Self::Packet { kind, flight, .. } => match &*flight.packet {
                 Packet::Message(message) => write!(f, "{kind} {message:?}"),
+                Packet::Snapshot(header) => write!(f, "{kind} {header:?}"),
                 Packet::Append(header, entries) => write!(f, "{kind} {header:?} {entries:?}"),
             },
         }

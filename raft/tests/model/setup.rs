@@ -1,7 +1,7 @@
 //! What a model is made of: the group, where it begins, what its network and disks may do, and how
 //! often anything may happen. The budgets make the number of states finite.
 
-use kontiki_raft::Config;
+use kontiki_raft::{Change, Config, Transition};
 
 /// How packets travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,12 @@ pub(crate) struct Budget {
     pub(crate) losses: u8,
     /// A packet arrives and stays on its way.
     pub(crate) duplicates: u8,
+    /// Changes of membership, those of [`Setup::changes`] in their order.
+    pub(crate) changes: u8,
+    /// A replica forgets the log that it has applied.
+    pub(crate) compactions: u8,
+    /// A leader speaks to everybody, as after a heartbeat interval.
+    pub(crate) beats: u8,
 }
 
 /// One configuration of the model.
@@ -47,11 +53,18 @@ pub(crate) struct Setup {
     pub(crate) name: &'static str,
     pub(crate) config: Config,
     pub(crate) voters: u64,
+    /// Replicas that wait to be added, numbered after the voters.
+    pub(crate) strangers: u64,
+    pub(crate) changes: &'static [(&'static [Change], Transition)],
     pub(crate) begin: Begin,
     pub(crate) network: Network,
     /// Who may campaign first, and later. Replicas that nothing tells apart need not all be tried.
     pub(crate) first: &'static [u64],
     pub(crate) later: &'static [u64],
+    /// Replicas also campaign before their election timer has ended.
+    pub(crate) early_campaigns: bool,
+    /// Followers are asked for reads as well.
+    pub(crate) follower_reads: bool,
     /// Writes are taken as soon as there is something to write; otherwise at any time after it.
     pub(crate) eager_writes: bool,
     /// Followers are told of commits without waiting for the next append.

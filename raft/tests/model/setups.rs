@@ -1,6 +1,6 @@
 //! The configurations: each in a size for every run, and in one for the night.
 
-use kontiki_raft::Config;
+use kontiki_raft::{Change, Config, Liveness, ReplicaId, Transition};
 
 use crate::model::example;
 use crate::setup::{Begin, Budget, Network, Setup};
@@ -17,11 +17,32 @@ fn config() -> Config {
     Config { election_timeout_us: 100_000, heartbeat_us: 20_000, ..Config::default() }
 }
 
+/// Raft as the paper has it: no pre-vote, and nobody refuses a vote for the sake of a leader, so
+/// that elections need neither time nor many messages.
+fn paper() -> Config {
+    Config { pre_vote: false, liveness: Liveness::Unchecked, ..config() }
+}
+
+/// Leaders serve reads for half of an election timeout without asking.
+fn leases() -> Config {
+    Config { lease_percent: 50, ..config() }
+}
+
+type Changes = (&'static [Change], Transition);
+
+const fn id(number: u64) -> ReplicaId {
+    ReplicaId::new(number).expect("replicas are numbered from one")
+}
+
 fn base(name: &'static str) -> Setup {
     Setup {
         name,
         config: config(),
         voters: 3,
+        strangers: 0,
+        changes: &[],
+        early_campaigns: true,
+        follower_reads: false,
         begin: Begin::Logs { terms: &[], committed: 0 },
         network: Network::Ordered,
         first: &[1],
@@ -167,5 +188,191 @@ pub(crate) fn broken_connections() -> Setup {
         sometimes: &[example::COMMITTED, example::READ],
         states_max: nightly().then_some(BOUND),
         ..base("broken connections")
+    }
+}
+
+/// The leader is replaced by a newcomer, by way of a joint membership, while another one is
+/// elected.
+pub(crate) fn joint_change() -> Setup {
+    const OF_TWO: &[Changes] =
+        &[(&[Change::AddVoter(id(3)), Change::Remove(id(1))], Transition::Auto)];
+    const OF_THREE: &[Changes] =
+        &[(&[Change::AddVoter(id(4)), Change::Remove(id(1))], Transition::Auto)];
+    Setup {
+        config: paper(),
+        voters: 2 + u64::from(nightly()),
+        begin: Begin::Elected,
+        strangers: 1,
+        changes: if nightly() { OF_THREE } else { OF_TWO },
+        first: &[2],
+        later: &[1, 2],
+        budget: Budget {
+            changes: 1,
+            elections: 1,
+            crashes: 1 - u8::from(nightly()),
+            ..Budget::default()
+        },
+        sometimes: &[
+            example::JOINT,
+            example::JOINT_LEFT,
+            example::JOINT_LEFT_LATE,
+            example::NEWCOMER,
+            example::RETIRED,
+        ],
+        states_max: nightly().then_some(BOUND),
+        ..base("joint change")
+    }
+}
+
+/// A joint membership that somebody has to end, with a voter that becomes a learner.
+pub(crate) fn explicit_leave() -> Setup {
+    Setup {
+        config: paper(),
+        begin: Begin::Elected,
+        changes: const { &[(&[Change::AddLearner(id(3))], Transition::JointExplicit)] },
+        first: &[2],
+        later: &[1, 2, 3],
+        budget: Budget {
+            changes: 1,
+            elections: 1 + u8::from(nightly()),
+            crashes: u8::from(nightly()),
+            ..Budget::default()
+        },
+        sometimes: &[example::JOINT, example::JOINT_LEFT_LATE, example::ROLLED_BACK],
+        states_max: nightly().then_some(BOUND),
+        ..base("explicit leave")
+    }
+}
+
+/// A newcomer learns, then votes (hazard M6).
+pub(crate) fn learner_promoted() -> Setup {
+    Setup {
+        config: paper(),
+        begin: Begin::Elected,
+        strangers: 1,
+        changes: const {
+            &[
+                (&[Change::AddLearner(id(4))], Transition::Auto),
+                (&[Change::AddVoter(id(4))], Transition::Auto),
+            ]
+        },
+        first: &[2],
+        later: &[1, 2, 4],
+        budget: Budget {
+            changes: 2,
+            proposals: u8::from(nightly()),
+            elections: u8::from(nightly()),
+            ..Budget::default()
+        },
+        sometimes: &[example::NEWCOMER],
+        states_max: nightly().then_some(BOUND),
+        ..base("learner promoted")
+    }
+}
+
+/// Two leaders each remove the other from a group of four (hazard M2).
+pub(crate) fn rival_changes() -> Setup {
+    Setup {
+        config: paper(),
+        voters: 4,
+        begin: Begin::Elected,
+        changes: const {
+            &[
+                (&[Change::Remove(id(2))], Transition::Auto),
+                (&[Change::Remove(id(1))], Transition::Auto),
+            ]
+        },
+        first: &[2],
+        later: &[1],
+        budget: Budget { changes: 2, elections: 2, ..Budget::default() },
+        sometimes: &[example::REELECTED, example::ROLLED_BACK],
+        states_max: Some(if nightly() { BOUND } else { 4_000_000 }),
+        ..base("rival changes")
+    }
+}
+
+/// A log is compacted under a follower that still needs it.
+pub(crate) fn snapshots() -> Setup {
+    Setup {
+        config: paper(),
+        begin: Begin::Elected,
+        first: &[2],
+        later: &[1, 2, 3],
+        tell_commits: true,
+        budget: Budget {
+            proposals: 1 + u8::from(nightly()),
+            compactions: 1,
+            resets: 1,
+            crashes: u8::from(nightly()),
+            elections: u8::from(nightly()),
+            ..Budget::default()
+        },
+        sometimes: &[example::INSTALLED, example::CAUGHT_UP],
+        states_max: nightly().then_some(BOUND),
+        ..base("snapshots")
+    }
+}
+
+/// Reads under leases, with time passing, elections and orders to campaign (hazards R7, R8).
+pub(crate) fn lease_reads() -> Setup {
+    Setup {
+        config: leases(),
+        begin: Begin::Elected,
+        first: &[2],
+        later: &[2, 3],
+        early_campaigns: false,
+        budget: Budget {
+            reads: 2,
+            lapses: 1,
+            elections: 1,
+            transfers: u8::from(nightly()),
+            ..Budget::default()
+        },
+        sometimes: &[example::READ, example::READ_LATE, example::REELECTED],
+        states_max: nightly().then_some(BOUND),
+        ..base("lease reads")
+    }
+}
+
+/// The same with an order to campaign instead of silence.
+pub(crate) fn lease_and_transfer() -> Setup {
+    Setup {
+        config: leases(),
+        begin: Begin::Elected,
+        first: &[2],
+        later: &[2, 3],
+        early_campaigns: nightly(),
+        budget: Budget {
+            reads: 2,
+            transfers: 1,
+            lapses: u8::from(nightly()),
+            elections: u8::from(nightly()),
+            ..Budget::default()
+        },
+        sometimes: &[example::READ, example::READ_LATE, example::REELECTED],
+        states_max: nightly().then_some(BOUND),
+        ..base("lease and transfer")
+    }
+}
+
+/// Reads that come to followers, while another leader is elected.
+pub(crate) fn forwarded_reads() -> Setup {
+    Setup {
+        config: paper(),
+        begin: Begin::Elected,
+        first: &[2],
+        later: &[1, 2, 3],
+        follower_reads: true,
+        tell_commits: true,
+        budget: Budget {
+            reads: 1 + u8::from(nightly()),
+            elections: 1,
+            resets: u8::from(nightly()),
+            proposals: u8::from(nightly()),
+            ..Budget::default()
+        },
+        sometimes: &[example::READ, example::READ_LATE],
+        states_max: nightly().then_some(BOUND),
+        ..base("forwarded reads")
     }
 }

@@ -4,9 +4,14 @@
 //! appends and entries to apply wait for nothing but the core's own gates. Completion of a write
 //! is always an event of its own.
 
-use kontiki_raft::{AppendHeader, AppendOutcome, Extent, Index, Proposed, Raft, ReplicaId};
+use std::sync::Arc;
 
-use crate::node::{Entry, Node, Packet, What, Write, guarded, spans_of};
+use kontiki_raft::{
+    AppendHeader, AppendOutcome, Extent, Index, MembershipProposed, Position, Proposed, Raft,
+    ReplicaId, SnapshotHeader, SnapshotOutcome, SnapshotRequest, SnapshotSent,
+};
+
+use crate::node::{Entries, Entry, Node, Packet, What, Write, changes_of, guarded, spans_of};
 use crate::setup::Setup;
 use crate::shared::Shared;
 use crate::world::{Broken, Ghost, Rule, World, id, slot};
@@ -41,6 +46,13 @@ pub(crate) enum Event {
     Duplicate(usize),
     /// The packet is lost, and nobody is told.
     Lose(usize),
+    /// The next change of membership is proposed.
+    Change(u64),
+    LeaveJoint(u64),
+    /// The replica forgets the log up to what it has applied.
+    Compact(u64),
+    /// The leader speaks to everybody.
+    Beat(u64),
     /// The connection breaks, with what is on it, and stands again; both sides are told.
     Reset(u64, u64),
 }
@@ -139,10 +151,19 @@ impl Step<'_> {
                 let flight = self.world.net[at].clone();
                 self.deliver(flight.to, &flight.packet)
             }
-            Event::Lose(at) => {
-                spend(&mut self.world.left.losses)?;
-                self.world.net.remove(at);
-                Some(())
+            Event::Lose(at) => self.lose(at),
+            Event::Change(number) => self.change(number),
+            Event::LeaveJoint(number) => {
+                let mut node = self.world.node(number).to_owned();
+                let change = node.raft.as_mut()?.propose_leave_joint().ok()?;
+                self.add_change(&mut node, &change);
+                self.settle(node)
+            }
+            Event::Compact(number) => self.compact(number),
+            Event::Beat(number) => {
+                spend(&mut self.world.left.beats)?;
+                let now = self.world.now(self.setup);
+                self.tell(number, |raft| raft.heartbeat(now))
             }
             Event::Reset(one, two) => self.reset(one, two),
         }
@@ -167,7 +188,8 @@ impl Step<'_> {
     fn read(&mut self, number: u64) -> Option<()> {
         spend(&mut self.world.left.reads)?;
         let mut node = self.world.node(number).to_owned();
-        let read = node.raft.as_mut()?.read().ok()?;
+        let now = self.world.now(self.setup);
+        let read = node.raft.as_mut()?.read(now).ok()?;
         let committed = self.ghost().committed.len() as u64;
         self.ghost_mut().reads.push((node.id, read, committed));
         self.settle(node)
@@ -181,7 +203,7 @@ impl Step<'_> {
         }
         node.raft = None;
         node.log = node.disk.log.clone();
-        node.crashed_before = true;
+        node.restarts += 1;
         self.world.net.retain(|flight| flight.to != number);
         if self.ghost().reads.iter().any(|read| read.0 == node.id) {
             self.ghost_mut().reads.retain(|read| read.0 != node.id);
@@ -193,7 +215,7 @@ impl Step<'_> {
     fn restart(&mut self, number: u64) -> Option<()> {
         let now = self.world.now(self.setup);
         let mut node = self.world.node(number).to_owned();
-        node.start(self.setup, self.setup.membership(), now);
+        node.start(self.setup, now);
         self.settle(node)?;
         self.tell_others(number, true)
     }
@@ -235,10 +257,65 @@ impl Step<'_> {
             Packet::Message(message) => raft.step(now, message),
             Packet::Append(header, entries) => {
                 let spans = spans_of(header.prev.index.next(), entries);
-                let outcome = raft.step_append(now, header, &spans);
+                let changes = changes_of(header.prev.index.next(), entries);
+                let outcome = raft.step_append(now, header, &spans, &changes);
                 self.keep_entries(&mut node, header, entries, outcome);
             }
+            Packet::Snapshot(header) => {
+                if raft.install_snapshot(now, header) == SnapshotOutcome::Install {
+                    node.log = Entries::new(header.position, Arc::new(header.membership));
+                }
+                self.settle(node)?;
+                return self.report_snapshot(header, SnapshotSent::Sent(header.position.index));
+            }
         }
+        self.settle(node)
+    }
+
+    fn lose(&mut self, at: usize) -> Option<()> {
+        spend(&mut self.world.left.losses)?;
+        let flight = self.world.net.remove(at);
+        if let Packet::Snapshot(header) = &*flight.packet {
+            self.report_snapshot(header, SnapshotSent::Failed)?;
+        }
+        Some(())
+    }
+
+    fn report_snapshot(&mut self, header: &SnapshotHeader, sent: SnapshotSent) -> Option<()> {
+        let from = header.from.get();
+        if self.world.node(from).raft.is_some() {
+            let now = self.world.now(self.setup);
+            self.tell(from, |raft| raft.on_snapshot_sent(now, header.to, sent))?;
+        }
+        Some(())
+    }
+
+    fn change(&mut self, number: u64) -> Option<()> {
+        let next = usize::from(self.setup.budget.changes - self.world.left.changes);
+        spend(&mut self.world.left.changes)?;
+        let (changes, transition) = self.setup.changes.get(next)?;
+        let mut node = self.world.node(number).to_owned();
+        let change = node.raft.as_mut()?.propose_membership(changes, *transition).ok()?;
+        self.add_change(&mut node, &change);
+        self.settle(node)
+    }
+
+    fn add_change(&mut self, node: &mut Node, change: &MembershipProposed) {
+        self.add_entry(node, change.proposed, What::Members(Arc::new(change.membership)));
+    }
+
+    fn compact(&mut self, number: u64) -> Option<()> {
+        spend(&mut self.world.left.compactions)?;
+        let mut node = self.world.node(number).to_owned();
+        let raft = node.raft.as_mut()?;
+        let (applied, before) = (raft.status().applied, raft.compacted());
+        if applied <= before.index || node.disk.log.start != before {
+            // There is nothing to forget, or a snapshot is on its way to the disk.
+            return None;
+        }
+        let to = raft.on_compacted(applied);
+        node.log.compact(to);
+        node.disk.log.compact(to);
         self.settle(node)
     }
 
@@ -283,7 +360,9 @@ impl Step<'_> {
                 self.add_entry(&mut node, noop, What::Noop(id));
             }
             self.check_node(&node);
-            let mut moved = self.send_appends(&mut node);
+            let mut moved = self.leave_joint(&mut node);
+            moved |= self.send_appends(&mut node);
+            moved |= self.send_snapshots(&mut node);
             moved |= self.setup.eager_writes && take_write(&mut node);
             moved |= self.send_messages(&mut node);
             moved |= self.take_reads(&mut node);
@@ -296,6 +375,34 @@ impl Step<'_> {
         self.world.nodes[slot(number)] = Shared::new(node);
         self.check_world(number);
         Some(())
+    }
+
+    /// The leader leaves a joint membership of its own accord.
+    fn leave_joint(&mut self, node: &mut Node) -> bool {
+        let Some(change) = node.raft.as_mut().and_then(Raft::take_membership) else { return false };
+        self.add_change(node, &change);
+        true
+    }
+
+    fn send_snapshots(&mut self, node: &mut Node) -> bool {
+        let mut any = false;
+        while let Some(request) = node.raft.as_mut().and_then(Raft::take_snapshot_request) {
+            any = true;
+            let SnapshotRequest { to, session, at_least } = request;
+            let Some(raft) = &node.raft else { return any };
+            let index = raft.status().applied;
+            assert!(
+                index >= at_least,
+                "a snapshot at {at_least:?} of what was applied to {index:?}"
+            );
+            let at = raft.term_at(index).zip(raft.membership_at(index));
+            let (of, membership) = at.expect("what is applied and not compacted is in the log");
+            let (position, term) = (Position::new(of, index), raft.term());
+            let from = node.id;
+            let header = SnapshotHeader { from, to, term, session, position, membership };
+            self.send(from, to, Packet::Snapshot(header));
+        }
+        any
     }
 
     fn send_appends(&mut self, node: &mut Node) -> bool {
@@ -366,7 +473,8 @@ impl Step<'_> {
 fn take_write(node: &mut Node) -> bool {
     let Some(persist) = node.raft.as_mut().and_then(Raft::take_persist) else { return false };
     let entries = persist.append.map_or(vec![], |(first, last)| node.log.range(first, last));
-    node.writing.push(Write { persist, entries });
+    let base = persist.snapshot.map(|_| Arc::clone(&node.log.base));
+    node.writing.push(Write { persist, entries, base });
     true
 }
 

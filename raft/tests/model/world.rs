@@ -5,10 +5,11 @@
 //! how many lapses there were. A core is always told the same time between two lapses, so waiting
 //! does not make new states.
 
-use kontiki_raft::{Membership, ReplicaId, Time};
-use kontiki_raft::{ReadId, Term};
+use std::sync::Arc;
 
-use crate::node::{Disk, Entry, Node, Packet, What};
+use kontiki_raft::{HardState, Membership, Position, ReadId, ReplicaId, Term, Time};
+
+use crate::node::{Disk, Entries, Entry, Node, Packet, What};
 use crate::setup::{Begin, Budget, Network, Setup};
 use crate::shared::Shared;
 
@@ -76,6 +77,11 @@ pub(crate) enum Rule {
     ApplyOrder,
     /// A read sees all that was committed when it was asked.
     FreshReads,
+    /// The membership in force is the last in the log.
+    MembershipInForce,
+    /// Memberships that follow each other, and that of the newest leader and the last committed
+    /// one, have no two majorities without a common voter.
+    QuorumsMeet,
 }
 
 /// An instant far from zero, so that times before it exist.
@@ -135,15 +141,16 @@ impl World {
             broken: None,
         };
         let now = world.now(setup);
-        let term = |terms: &[u64]| Term(terms.last().copied().unwrap_or(0));
-        for number in 1..=setup.voters {
+        for number in 1..=setup.voters + setup.strangers {
             let terms = logs.get(slot(number)).copied().unwrap_or(&[]);
-            let mut disk = Disk::default();
-            disk.hard_state.term = term(terms);
-            disk.log.entries =
-                terms.iter().map(|&term| Entry { term: Term(term), what: What::Old }).collect();
-            let mut node = Node::new(id(number), disk);
-            node.start(setup, setup.membership(), now);
+            let stranger = number > setup.voters;
+            let base = if stranger { Membership::EMPTY } else { setup.membership() };
+            let mut log = Entries::new(Position::ZERO, Arc::new(base));
+            let old = |&term: &u64| Entry { term: Term(term), what: What::Old };
+            log.entries = terms.iter().map(old).collect();
+            let hard_state = HardState { term: log.last().term, vote: None };
+            let mut node = Node::new(id(number), Disk { hard_state, log });
+            node.start(setup, now);
             world.nodes.push(Shared::new(node));
         }
         let longest = world.nodes.iter().max_by_key(|node| node.disk.log.last());
