@@ -66,6 +66,7 @@ fn message_header(group: u64, message: &Message) -> MessageHeader {
             let (term, index) = position(last);
             (MessageCode::TimeoutNow, false, [term, index, 0, 0])
         }
+        MessageKind::Resign => (MessageCode::Resign, false, [0; 4]),
         MessageKind::ReadIndex { request } => (MessageCode::ReadIndex, false, [request, 0, 0, 0]),
         MessageKind::ReadIndexReply { request, index } => {
             (MessageCode::ReadIndexReply, false, [request, index.0, 0, 0])
@@ -302,6 +303,7 @@ fn decode_message(header: &MessageHeader, code: MessageCode) -> Result<Message, 
         }
         MessageCode::HeartbeatAck => (MessageKind::HeartbeatAck { read_round: a }, 1, false),
         MessageCode::TimeoutNow => (MessageKind::TimeoutNow { last: position(a, b) }, 2, false),
+        MessageCode::Resign => (MessageKind::Resign, 0, false),
         MessageCode::ReadIndex => (MessageKind::ReadIndex { request: a }, 1, false),
         MessageCode::ReadIndexReply => {
             (MessageKind::ReadIndexReply { request: a, index: Index(b) }, 2, false)

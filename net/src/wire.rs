@@ -210,6 +210,8 @@ pub enum MessageCode {
     ReadIndex = 11,
     /// The answer to it.
     ReadIndexReply = 12,
+    /// The sender does not lead any more.
+    Resign = 13,
 }
 
 impl MessageCode {
@@ -229,6 +231,7 @@ impl MessageCode {
             10 => Self::TimeoutNow,
             11 => Self::ReadIndex,
             12 => Self::ReadIndexReply,
+            13 => Self::Resign,
             _ => return None,
         })
     }

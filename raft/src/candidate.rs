@@ -44,9 +44,9 @@ impl Ballot {
 const _: () = assert!(MEMBERS_MAX <= 16, "a ballot has sixteen bits");
 
 impl Raft {
+    /// None when this replica is no member any more: then it does not count itself.
     fn own_bit(&self) -> u16 {
-        let slot = self.memberships.current().slot(self.id);
-        1 << slot.expect("an electable replica is a member")
+        self.memberships.current().slot(self.id).map_or(0, |slot| 1 << slot)
     }
 
     /// Campaigns, if this replica may: first for the right to, where that is asked for.

@@ -62,7 +62,9 @@ impl Raft {
         }
         let everywhere = leader.members().fold(persisted, |least, peer| least.min(peer.matched));
         self.floor = self.floor.max(everywhere.min(self.committed));
-        if moved && !leader.stays() {
+        let leaves = !leader.stays();
+        self.note_committed();
+        if moved && leaves {
             self.maybe_retire();
         }
     }
@@ -75,18 +77,16 @@ impl Raft {
         if index < self.log.compacted().index {
             return CommitStatus::Unknown;
         }
+        let known = index <= self.committed;
         match self.log.term_at(index) {
-            Some(here) if here == term && index <= self.committed => CommitStatus::Committed,
-            Some(here) if here == term => CommitStatus::InProgress,
-            // Another leader's entry may yet be replaced in turn, unless it is committed.
-            Some(_) if index <= self.committed => CommitStatus::Rejected,
-            Some(here) if here > term => CommitStatus::Rejected,
-            Some(_) => CommitStatus::InProgress,
-            // Terms never go down along a log, so nothing older can follow on the commit.
-            None if self.log.term_at(self.committed).is_some_and(|at| at > term) => {
+            Some(here) if known && here == term => CommitStatus::Committed,
+            Some(_) if known => CommitStatus::Rejected,
+            // Terms never go down along a log, so nothing older can follow on the commit. Beyond
+            // that, what is here, even of a later term, may yet be replaced by what was asked for.
+            _ if self.log.term_at(self.committed).is_some_and(|at| at > term) => {
                 CommitStatus::Rejected
             }
-            None => CommitStatus::InProgress,
+            _ => CommitStatus::InProgress,
         }
     }
 

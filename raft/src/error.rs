@@ -103,8 +103,11 @@ pub enum ConfigError {
 /// Why a list of members is not a membership, or why a membership cannot be changed like this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MembershipError {
-    /// A group needs a voter in each half that keeps payloads: a witness alone cannot lead.
+    /// A group needs a voter in each half.
     Empty,
+    /// Those who keep payloads must be a majority of each half: a witness cannot lead, and must not
+    /// be needed to elect who can, since it may have more of the log than anybody else.
+    Witnesses,
     /// More than [`VOTERS_MAX`](crate::VOTERS_MAX) voters in one half, or more than
     /// [`MEMBERS_MAX`](crate::MEMBERS_MAX) members.
     TooMany,
@@ -234,6 +237,7 @@ impl fmt::Display for MembershipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => f.write_str("a group needs a voter that keeps payloads"),
+            Self::Witnesses => f.write_str("witnesses are not a minority of the voters"),
             Self::TooMany => f.write_str("too many members"),
             Self::Duplicate { id } => write!(f, "replica {id} is named twice"),
             Self::AlreadyJoint => f.write_str("the membership is joint already"),

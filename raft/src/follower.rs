@@ -63,6 +63,10 @@ impl Follower {
         }
     }
 
+    pub(crate) const fn owe_beat(&mut self) {
+        self.owes_beat = true;
+    }
+
     /// Everything up to `index` is in the leader's log, and it is to hear how much is durable.
     #[inline]
     pub(crate) fn verify(&mut self, index: Index) {
@@ -207,6 +211,7 @@ impl Raft {
         follower.verify(header.last);
         let committed = header.commit.min(follower.verified);
         self.committed = self.committed.max(committed);
+        self.note_committed();
         outcome
     }
 
@@ -319,10 +324,13 @@ impl Raft {
         self.note_floor(floor);
         if commit > self.committed {
             self.committed = commit;
+            self.note_committed();
             if let RoleState::Follower(follower) = &mut self.role {
                 follower.verified = follower.verified.max(commit);
             }
         }
+        // Should the request have been lost without anybody noticing.
+        self.talk.ask_again();
         let rested = self.committed == self.log.last().index
             && self.durability.persisted() == self.committed
             && self.talk.is_idle();

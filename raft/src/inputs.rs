@@ -59,12 +59,12 @@ impl Raft {
 
     /// A connection to the replica's node stands: a leader finds out anew where it is.
     pub fn on_peer_up(&mut self, now: Time, peer: ReplicaId) {
-        self.on_connection_changed(now, peer);
+        self.on_connection_changed(now, peer, true);
     }
 
     /// The connection to the replica's node broke: whatever was on its way may be lost.
     pub fn on_peer_down(&mut self, now: Time, peer: ReplicaId) {
-        self.on_connection_changed(now, peer);
+        self.on_connection_changed(now, peer, false);
     }
 
     /// Asks for an election now, as if the timer had expired. Who leads, or cannot, ignores it.

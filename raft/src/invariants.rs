@@ -25,9 +25,8 @@ impl Raft {
         assert!(committed <= last.index, "committed {committed}, last {last}");
         assert!(self.floor <= last.index, "floor {}, last {last}", self.floor);
         self.memberships.check(compacted.index, last.index);
-        let seat = self.memberships.seat(self.id);
-        let electable = seat.is_some_and(|seat| seat.votes() && !seat.is_witness());
-        assert!(self.electable == electable, "electable {}, seat {seat:?}", self.electable);
+        let right = (self.electable, self.provisional);
+        assert!(right == self.election_right(), "electable {right:?} in {:?}", self.memberships);
         let term = self.hard_state.term;
         assert!(last.term <= term, "log ends at {last} in term {term}");
 

@@ -84,18 +84,28 @@ impl Raft {
     pub(crate) fn on_read_index(&mut self, now: Time, from: (ReplicaId, u32), request: u64) {
         let (lease_us, committed) = (self.config.lease_us(), self.committed);
         let ready = self.own_term_committed();
-        let RoleState::Leader(leader) = &mut self.role else { return };
+        let RoleState::Leader(leader) = &mut self.role else {
+            return self.refuse_read(from.0, request);
+        };
         if leader.hear(now, from).is_none() {
-            return;
+            return self.refuse_read(from.0, request);
         }
         let (id, now) = (from.0, leader.now);
-        let refused = leader.transfer.is_some();
-        if refused || (ready && leader.round_lease(lease_us).is_some_and(|until| now < until)) {
-            let index = if refused { Index::ZERO } else { committed };
-            return self.post(id, MessageKind::ReadIndexReply { request, index });
+        if leader.transfer.is_some() {
+            return self.refuse_read(id, request);
         }
-        self.last_read = ReadId(self.last_read.0 + 1);
-        leader.reads_mut().forward(self.last_read, id, request);
+        if ready && leader.round_lease(lease_us).is_some_and(|until| now < until) {
+            return self.post(id, MessageKind::ReadIndexReply { request, index: committed });
+        }
+        let next = ReadId(self.last_read.0 + 1);
+        if leader.reads_mut().forward(next, id, request) {
+            self.last_read = next;
+        }
+    }
+
+    /// Whoever cannot serve a forwarded read says so: every read ends (hazard R3).
+    pub(crate) fn refuse_read(&mut self, to: ReplicaId, request: u64) {
+        self.post(to, MessageKind::ReadIndexReply { request, index: Index::ZERO });
     }
 
     /// Begins a round for waiting reads.

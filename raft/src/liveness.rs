@@ -12,6 +12,8 @@
 //!
 //! Invariant: the election timer never ends before the support does.
 
+use alloc::vec::Vec;
+
 use crate::config::{Liveness, PRIORITY_MAX};
 use crate::leader::Leader;
 use crate::message::MessageKind;
@@ -94,6 +96,54 @@ impl Raft {
         if follower.leader.take().is_some() {
             follower.asleep = false;
             self.reads_lost |= self.talk.lose_reads();
+        }
+    }
+}
+
+/// Ending support before its time, by the word of who is supported.
+impl Raft {
+    /// The leader that is followed here says itself that it does not lead: by asking for votes, or
+    /// plainly. What was promised to it is void. A late request of its election says nothing, so
+    /// it must be of a time after that.
+    #[inline]
+    pub(crate) fn note_resigned(
+        &mut self,
+        now: Time,
+        from: ReplicaId,
+        term: Term,
+        kind: MessageKind,
+    ) {
+        let ours = self.hard_state.term;
+        let resigned = (term >= ours
+            && matches!(kind, MessageKind::PreVote { .. } | MessageKind::Resign))
+            || (term > ours && matches!(kind, MessageKind::Vote { .. }));
+        if resigned && !self.is_leader() && self.leader() == Some(from) {
+            self.end_support(now);
+        }
+    }
+
+    #[cold]
+    fn end_support(&mut self, now: Time) {
+        self.support_until = now;
+        self.become_follower(now, None);
+    }
+
+    /// A leader that steps down tells those whose nodes support its own: they cannot know.
+    pub(crate) fn resign(&mut self) {
+        let external = self.config.liveness == Liveness::External;
+        let RoleState::Leader(leader) = &self.role else { return };
+        if external {
+            let peers: Vec<ReplicaId> = leader.peers.iter().map(|peer| peer.id).collect();
+            for peer in peers {
+                self.post(peer, MessageKind::Resign);
+            }
+        }
+    }
+
+    /// Who follows a replica that does not lead hears of it.
+    pub(crate) fn disown(&mut self, from: ReplicaId) {
+        if self.config.liveness == Liveness::External && !self.is_leader() {
+            self.post(from, MessageKind::Resign);
         }
     }
 }

@@ -9,9 +9,9 @@
 //! the old voters are the outgoing half, and whatever is decided needs a majority of each half
 //! (Raft §6).
 //!
-//! What always holds of a membership: each half has at most [`VOTERS_MAX`] voters; a half that has
-//! voters has one that keeps payloads, since only such a one can lead; there is an outgoing half
-//! only beside an incoming one. [`Membership::EMPTY`] is the one without members.
+//! What always holds of a membership: each half has at most [`VOTERS_MAX`] voters; those who
+//! keep payloads are a majority of each half, so that they can elect one of them without a witness;
+//! there is an outgoing half only beside an incoming one. [`Membership::EMPTY`] is the one without members.
 //!
 //! Deliberately absent: weights, more than two halves, and a single number of votes that would be
 //! enough, which a joint membership does not have.
@@ -23,7 +23,7 @@ mod tests;
 use core::fmt;
 
 use crate::error::MembershipError;
-use crate::quorum::{VoteResult, vote_result};
+use crate::quorum::{VoteResult, majority, vote_result};
 use crate::seat::Seat;
 use crate::types::{Index, ReplicaId};
 
@@ -122,8 +122,8 @@ impl Membership {
     /// Without members it is [`Membership::EMPTY`].
     ///
     /// # Errors
-    /// When a replica is named twice, a limit is exceeded, a half consists of witnesses or only
-    /// the outgoing half has voters, or `auto_leave` is set without an outgoing half.
+    /// When a replica is named twice, a limit is exceeded, witnesses are not a minority of a
+    /// half, only the outgoing half has voters, or `auto_leave` is set without an outgoing half.
     pub fn from_members(members: &[Member], auto_leave: bool) -> Result<Self, MembershipError> {
         let mut membership = Self { auto_leave, ..Self::EMPTY };
         for &member in members {
@@ -285,12 +285,17 @@ impl Membership {
     /// This membership, if what always holds of one with members holds of it.
     fn checked(self) -> Result<Self, MembershipError> {
         let count = |fits: fn(Seat) -> bool| self.with(fits).count();
+        let (incoming, outgoing) = (count(Seat::votes_incoming), count(Seat::votes_outgoing));
         let full_incoming = count(|seat| seat.votes_incoming() && !seat.is_witness());
         let full_outgoing = count(|seat| seat.votes_outgoing() && !seat.is_witness());
-        if full_incoming == 0 || self.is_joint() && full_outgoing == 0 {
+        if incoming == 0 {
             return Err(MembershipError::Empty);
         }
-        if count(Seat::votes_incoming).max(count(Seat::votes_outgoing)) > VOTERS_MAX {
+        let enough = |full: usize, voters: usize| voters == 0 || full >= majority(voters);
+        if !enough(full_incoming, incoming) || !enough(full_outgoing, outgoing) {
+            return Err(MembershipError::Witnesses);
+        }
+        if incoming.max(outgoing) > VOTERS_MAX {
             return Err(MembershipError::TooMany);
         }
         Ok(self)

@@ -93,6 +93,9 @@ pub enum MessageKind {
         /// What the target must have persisted before it campaigns.
         last: Position,
     },
+    /// "I do not lead this term any more": who supports its sender need not wait for that to end.
+    /// Only with external liveness, where the node of a leader that stepped down is alive still.
+    Resign,
     /// "At which index may reads be served that came to me?" (thesis §6.4)
     ReadIndex {
         /// Comes back in the answer. Unlike the leader's rounds it proves nothing.

@@ -25,6 +25,7 @@ use crate::memberships::Memberships;
 use crate::message::{AppendHeader, AppendOutcome, Message, MessageKind, ReadId};
 use crate::planted::{self, Bug};
 use crate::rng::Rng;
+use crate::seat::Seat;
 use crate::talk::Talk;
 use crate::types::{HardState, Index, Position, ReplicaId, Span, Term, Time};
 
@@ -87,8 +88,10 @@ pub struct Raft {
     pub(crate) reads_lost: bool,
     /// The leader was heard since the election timer was armed.
     pub(crate) heard: bool,
-    /// The membership in force lets this replica lead. Follows from `memberships` and `id`.
+    /// Whether this replica may lead, as [`Raft::election_right`] says.
     pub(crate) electable: bool,
+    /// It may only until the membership in force is committed.
+    pub(crate) provisional: bool,
 }
 
 /// The part a replica plays, with the data only that part has.
@@ -157,6 +160,7 @@ impl Raft {
             reads_lost: false,
             heard: false,
             electable: false,
+            provisional: false,
         };
         raft.note_electable();
         if config.lease_percent > 0 && term > Term::ZERO {
@@ -167,11 +171,30 @@ impl Raft {
         Ok(raft)
     }
 
-    /// Follows from the membership in force whether this replica can lead: it has a vote, keeps
-    /// payloads, and will stay.
+    /// Whether this replica may lead, and whether only for now: who votes and keeps payloads may.
+    /// Who has lost that may still, until it is committed, since the rest of the group may not
+    /// have heard of it and not be able to elect anybody else (thesis §4.2.2).
+    pub(crate) fn election_right(&self) -> (bool, bool) {
+        let may = |seat: Option<Seat>| seat.is_some_and(|seat| seat.votes() && !seat.is_witness());
+        if may(self.memberships.seat(self.id)) {
+            return (true, false);
+        }
+        let pending = self.memberships.since() > self.committed;
+        let provisional = pending && may(self.memberships.at(self.committed).seat(self.id));
+        (provisional, provisional)
+    }
+
+    /// Another membership is in force, or the one in force is committed.
     pub(crate) fn note_electable(&mut self) {
-        let seat = self.memberships.seat(self.id);
-        self.electable = seat.is_some_and(|seat| seat.votes() && !seat.is_witness());
+        (self.electable, self.provisional) = self.election_right();
+    }
+
+    /// The commit moved.
+    #[inline]
+    pub(crate) fn note_committed(&mut self) {
+        if self.provisional {
+            self.note_electable();
+        }
     }
 }
 
@@ -186,6 +209,7 @@ impl Raft {
             return;
         }
         self.wake_for(now, term, kind);
+        self.note_resigned(now, from, term, kind);
         if let MessageKind::PreVote { last } = kind {
             // Asks about a term that nobody has entered, so it must not move ours.
             return self.on_pre_vote(now, from, term, last);
@@ -197,10 +221,15 @@ impl Raft {
             return;
         }
         match kind {
-            MessageKind::PreVote { .. } => {}
+            MessageKind::PreVote { .. } | MessageKind::Resign => {}
             MessageKind::PreVoteReply { granted } => self.on_pre_vote_reply(now, from, granted),
             MessageKind::Vote { last, forced } => self.on_vote(now, from, last, forced),
             MessageKind::VoteReply { granted } => self.on_vote_reply(now, from, granted),
+            MessageKind::AppendAck { .. } | MessageKind::HeartbeatAck { .. }
+                if !self.is_leader() =>
+            {
+                self.disown(from);
+            }
             MessageKind::AppendAck { matched, read_round } => {
                 self.on_append_ack(now, (from, session), matched, read_round);
             }
@@ -249,6 +278,7 @@ impl Raft {
 
     /// Enters the later term of a message, if the message is a reason to. Returns whether it was.
     fn follow_term(&mut self, now: Time, term: Term, kind: MessageKind) -> bool {
+        let was_leader = self.is_leader();
         let follows = match kind {
             // While we hear a leader, an election is a disturbance (thesis §4.2.3), except when
             // the leader itself asked for it.
@@ -265,12 +295,19 @@ impl Raft {
             | MessageKind::Heartbeat { .. }
             | MessageKind::HeartbeatAck { .. }
             | MessageKind::TimeoutNow { .. }
+            | MessageKind::Resign
             | MessageKind::ReadIndex { .. }
             | MessageKind::ReadIndexReply { .. } => true,
         };
         if follows {
             self.enter_term(HardState { term, vote: None });
-            self.become_follower(now, None);
+            let asked = matches!(kind, MessageKind::Vote { .. });
+            self.follow(None);
+            // Being asked is no reason to wait longer: who asks in vain, in ever new terms, must
+            // not keep those waiting who could win (hazard E11).
+            if was_leader || !asked {
+                self.arm(now);
+            }
         }
         follows
     }
@@ -282,13 +319,14 @@ impl Raft {
             MessageKind::Heartbeat { .. } | MessageKind::TimeoutNow { .. } => {
                 self.answer_old_leader(from);
             }
+            MessageKind::ReadIndex { request } => self.refuse_read(from, request),
             MessageKind::PreVote { .. }
             | MessageKind::PreVoteReply { .. }
             | MessageKind::VoteReply { .. }
             | MessageKind::AppendAck { .. }
             | MessageKind::AppendReject { .. }
             | MessageKind::HeartbeatAck { .. }
-            | MessageKind::ReadIndex { .. }
+            | MessageKind::Resign
             | MessageKind::ReadIndexReply { .. } => {}
         }
     }
@@ -326,9 +364,16 @@ impl Raft {
         self.talk.clear();
     }
 
-    /// Follows: `leader`, or nobody yet. Reads that wait for the role that ends are lost.
+    /// Follows: `leader`, or nobody yet; and waits anew before it campaigns.
     pub(crate) fn become_follower(&mut self, now: Time, leader: Option<ReplicaId>) {
+        self.follow(leader);
+        self.arm(now);
+    }
+
+    /// Follows. Reads that wait for the role that ends are lost.
+    fn follow(&mut self, leader: Option<ReplicaId>) {
         self.reads_lost |= self.talk.lose_reads();
+        self.resign();
         if let RoleState::Leader(old) = &self.role {
             self.reads_lost |= old.reads.as_ref().is_some_and(|reads| reads.any());
             if let Some(noop) = old.untaken_noop() {
@@ -336,7 +381,6 @@ impl Raft {
                 self.log.truncate(noop);
             }
         }
-        self.arm(now);
         self.role = RoleState::Follower(Follower::new(leader, self.committed));
     }
 

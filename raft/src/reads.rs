@@ -98,12 +98,16 @@ impl Reads {
         self.open = Some(id);
     }
 
-    /// A read came from a follower. An older one of the same follower is forgotten: it asks anew
-    /// only when it no longer waits for that.
-    pub(crate) fn forward(&mut self, id: ReadId, from: ReplicaId, request: u64) {
+    /// A read came from a follower. An older one of the same follower is forgotten: it asks for
+    /// something else only when it no longer waits for that. Returns whether it is news.
+    pub(crate) fn forward(&mut self, id: ReadId, from: ReplicaId, request: u64) -> bool {
+        if self.forwarded.iter().any(|other| other.from == from && other.request == request) {
+            return false;
+        }
         self.forwarded.retain(|other| other.from != from);
         self.forwarded.push(Forwarded { read: id, from, request });
         self.add(id);
+        true
     }
 
     /// The next forwarded read that is answered by reads up to `up_to`.

@@ -4,6 +4,7 @@
 //! promise nothing about it. A conflict is answered with the latest position where the logs could
 //! meet, so that both sides skip whole conflicting terms (Raft §5.3; hazard L16).
 
+use crate::config::Liveness;
 use crate::message::{AppendHeader, Extent, Message, MessageKind};
 use crate::progress::Flow;
 use crate::raft::{Raft, RoleState};
@@ -67,7 +68,7 @@ impl Raft {
         self.on_round_answered(from.0, read_round);
     }
 
-    pub(crate) fn on_connection_changed(&mut self, now: Time, id: ReplicaId) {
+    pub(crate) fn on_connection_changed(&mut self, now: Time, id: ReplicaId, stands: bool) {
         self.wake(now);
         match &mut self.role {
             RoleState::Leader(leader) => {
@@ -78,7 +79,18 @@ impl Raft {
                     leader.dismiss(|peer| peer.id == id);
                 }
             }
-            RoleState::Follower(follower) if follower.leader == Some(id) => self.talk.ask_again(),
+            RoleState::Follower(follower) if follower.leader == Some(id) => {
+                if stands {
+                    self.talk.ask_again();
+                    if self.config.liveness == Liveness::External {
+                        // Should it have stepped down meanwhile, it says so.
+                        follower.owe_beat();
+                    }
+                } else {
+                    // A replica without an election timer might wait for ever.
+                    self.reads_lost |= self.talk.lose_reads();
+                }
+            }
             RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
         }
     }

@@ -89,14 +89,15 @@ impl Raft {
         if known {
             // The log has it all, and knows it to be committed now.
             self.committed = self.committed.max(position.index);
+            self.note_committed();
         } else {
             let kept = self.committed;
             self.log.reset(position);
             self.durability.replaced(kept, position.index);
             self.memberships.reset(&membership, position.index);
-            self.note_electable();
             (self.committed, self.given) = (position.index, position.index);
             self.applied = position.index;
+            self.note_electable();
         }
         let committed = self.committed;
         if let RoleState::Follower(follower) = &mut self.role {

@@ -153,7 +153,7 @@ fn each_fault_of_a_message_has_its_error() {
         (framed(1, &[&vote[..], &[0]].concat()), Some(DecodeError::Trailing { left: 1 })),
         (framed(1, &flipped), Some(DecodeError::MessageChecksum)),
         (framed(1, &resealed(88, &[0])), Some(DecodeError::MessageKind(0))),
-        (framed(1, &resealed(88, &[13])), Some(DecodeError::MessageKind(13))),
+        (framed(1, &resealed(88, &[14])), Some(DecodeError::MessageKind(14))),
         (framed(1, &resealed(89, &[2])), Some(DecodeError::Reserved)),
         (framed(1, &resealed(90, &[1])), Some(DecodeError::Reserved)),
         (framed(1, &resealed(48, &[1])), Some(DecodeError::Reserved)),
@@ -293,6 +293,7 @@ fn kinds() -> impl Strategy<Value = MessageKind> {
                 MessageKind::Heartbeat { commit, floor, read_round, sleep }
             }
         ),
+        Just(MessageKind::Resign),
         number().prop_map(|request| MessageKind::ReadIndex { request }),
         (number(), index())
             .prop_map(|(request, index)| MessageKind::ReadIndexReply { request, index }),

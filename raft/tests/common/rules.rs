@@ -63,6 +63,7 @@ impl Oracle {
             | MessageKind::AppendReject { .. }
             | MessageKind::TimeoutNow { .. }
             | MessageKind::ReadIndex { .. }
+            | MessageKind::Resign
             | MessageKind::ReadIndexReply { .. } => {
                 assert!(hard_state.term >= message.term, "spoke before the term was durable");
             }

@@ -172,6 +172,7 @@ pub(super) fn message(kind: &MessageKind) -> String {
         }
         MessageKind::HeartbeatAck { read_round } => ("alive".to_owned(), read_round),
         MessageKind::TimeoutNow { last } => (format!("order campaign at {last}"), 0),
+        MessageKind::Resign => ("resign".to_owned(), 0),
         MessageKind::ReadIndex { .. } => ("ask read".to_owned(), 0),
         MessageKind::ReadIndexReply { index: Index::ZERO, .. } => ("read refused".to_owned(), 0),
         MessageKind::ReadIndexReply { index, .. } => (format!("read at {index}"), 0),
