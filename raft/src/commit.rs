@@ -78,15 +78,13 @@ impl Raft {
         match self.log.term_at(index) {
             Some(here) if here == term && index <= self.committed => CommitStatus::Committed,
             Some(here) if here == term => CommitStatus::InProgress,
-            // Another leader's entry may yet be replaced in turn, unless it is committed.
             Some(_) if index <= self.committed => CommitStatus::Rejected,
-            Some(here) if here > term => CommitStatus::Rejected,
-            Some(_) => CommitStatus::InProgress,
-            // Terms never go down along a log, so nothing older can follow on the commit.
-            None if self.log.term_at(self.committed).is_some_and(|at| at > term) => {
+            // Terms never go down along a log, so nothing older can follow on the commit. But what
+            // stands above it says nothing: it may be replaced in turn, even by an older entry.
+            _ if self.log.term_at(self.committed).is_some_and(|at| at > term) => {
                 CommitStatus::Rejected
             }
-            None => CommitStatus::InProgress,
+            _ => CommitStatus::InProgress,
         }
     }
 
