@@ -84,9 +84,11 @@ impl Raft {
     pub(crate) fn on_read_index(&mut self, now: Time, from: (ReplicaId, u32), request: u64) {
         let (lease_us, committed) = (self.config.lease_us(), self.committed);
         let ready = self.own_term_committed();
-        let RoleState::Leader(leader) = &mut self.role else { return };
+        let RoleState::Leader(leader) = &mut self.role else {
+            return self.refuse_read(from.0, request);
+        };
         if leader.hear(now, from).is_none() {
-            return;
+            return self.refuse_read(from.0, request);
         }
         let (id, now) = (from.0, leader.now);
         let refused = leader.transfer.is_some();
@@ -96,6 +98,13 @@ impl Raft {
         }
         self.last_read = ReadId(self.last_read.0 + 1);
         leader.reads_mut().forward(self.last_read, id, request);
+    }
+
+    /// Whoever cannot answer for a read says so: one who was removed, or whose leader is none any
+    /// more, may never hear anything else (hazard R3).
+    #[cold]
+    pub(crate) fn refuse_read(&mut self, to: ReplicaId, request: u64) {
+        self.post(to, MessageKind::ReadIndexReply { request, index: Index::ZERO });
     }
 
     /// Begins a round for waiting reads.

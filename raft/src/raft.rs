@@ -269,8 +269,15 @@ impl Raft {
             | MessageKind::ReadIndexReply { .. } => true,
         };
         if follows {
+            let timer = (self.support_until, self.jitter_us, self.heard);
+            let led = self.is_leader();
             self.enter_term(HardState { term, vote: None });
             self.become_follower(now, None);
+            if !led && matches!(kind, MessageKind::Vote { .. }) {
+                // Asking alone must not restart the timer, in whatever term: one that asks often
+                // and cannot win would keep those who could from campaigning (hazard E11).
+                (self.support_until, self.jitter_us, self.heard) = timer;
+            }
         }
         follows
     }
@@ -288,8 +295,8 @@ impl Raft {
             | MessageKind::AppendAck { .. }
             | MessageKind::AppendReject { .. }
             | MessageKind::HeartbeatAck { .. }
-            | MessageKind::ReadIndex { .. }
             | MessageKind::ReadIndexReply { .. } => {}
+            MessageKind::ReadIndex { request } => self.refuse_read(from, request),
         }
     }
 
