@@ -103,7 +103,9 @@ impl Raft {
         }
     }
 
-    /// Whoever cannot serve a forwarded read says so: every read ends (hazard R3).
+    /// Whoever cannot answer for a read says so: one who was removed, or whose leader is none any
+    /// more, may never hear anything else (hazard R3).
+    #[cold]
     pub(crate) fn refuse_read(&mut self, to: ReplicaId, request: u64) {
         self.post(to, MessageKind::ReadIndexReply { request, index: Index::ZERO });
     }

@@ -43,13 +43,18 @@ fn first_failure(
 /// All places at which histories of these seeds fail.
 fn survey(seeds: std::ops::Range<u64>) {
     let mut places: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut sum = Summary::default();
     for seed in seeds.clone() {
-        if let Err(failure) = run(&Case::draw(seed), false) {
-            let words = failure.message.split(|c: char| c.is_ascii_digit()).next();
-            let place = format!("{} {}", failure.place, words.unwrap_or_default());
-            places.entry(place).or_insert((seed, 0)).1 += 1;
+        match run(&Case::draw(seed), false) {
+            Ok(summary) => sum = sum.plus(summary),
+            Err(failure) => {
+                let words = failure.message.split(|c: char| c.is_ascii_digit()).next();
+                let place = format!("{} {}", failure.place, words.unwrap_or_default());
+                places.entry(place).or_insert((seed, 0)).1 += 1;
+            }
         }
     }
+    println!("{sum:?}");
     for (place, (seed, count)) in &places {
         let case = Case::draw(*seed);
         let failure = run(&case, false).expect_err("it failed before");

@@ -217,6 +217,14 @@ impl Cluster {
         )
     }
 
+    /// Whether the replica came back new under its old name and does not hold its own removal yet.
+    /// Until then its log passes memberships in which it had a vote, and it has forgotten how it
+    /// used that, so its caller lets it take no part in elections.
+    pub(crate) fn is_reborn(&self, number: u64) -> bool {
+        let node = self.node(number);
+        node.wipes > 0 && node.disk.log.last() < node.wiped_at
+    }
+
     pub(crate) fn is_external(&self) -> bool {
         self.config.liveness == Liveness::External
     }
@@ -302,6 +310,9 @@ impl Cluster {
     }
 
     pub(crate) fn campaign(&mut self, number: u64) {
+        if self.is_reborn(number) {
+            return;
+        }
         let now = self.clock(number);
         self.raft_mut(number).campaign(now);
         self.after_input(number);
@@ -351,7 +362,8 @@ impl Cluster {
 
     pub(crate) fn deadline(&mut self, number: u64) {
         let now = self.clock(number);
-        if self.raft(number).deadline().is_some_and(|at| at <= now) {
+        let due = self.raft(number).deadline().is_some_and(|at| at <= now);
+        if due && !self.is_reborn(number) {
             self.raft_mut(number).on_deadline(now);
             self.after_input(number);
         }

@@ -56,6 +56,15 @@ impl Packet {
         }
     }
 
+    /// Asks for a vote, or for a campaign.
+    fn is_of_election(&self) -> bool {
+        let Self::Message(message) = self else { return false };
+        matches!(
+            message.kind,
+            MessageKind::PreVote { .. } | MessageKind::Vote { .. } | MessageKind::TimeoutNow { .. }
+        )
+    }
+
     /// Never leaves its node, so nothing can lose it.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self, Self::Report { .. })
@@ -67,7 +76,8 @@ impl Cluster {
     /// Lets the packet arrive, unless its receiver is down or out of reach.
     pub(crate) fn deliver(&mut self, packet: Packet) {
         let (from, to) = (packet.from().get(), packet.to().get());
-        if !self.running(to) || self.cut.contains(&(from, to)) {
+        let barred = packet.is_of_election() && self.is_reborn(to);
+        if !self.running(to) || self.cut.contains(&(from, to)) || barred {
             self.lose(packet);
             return;
         }
@@ -197,13 +207,10 @@ impl Cluster {
     /// back to whoever asked.
     fn post(&mut self, number: u64, packet: Packet) {
         let answers = match &packet {
-            Packet::Message(message) => !matches!(
-                message.kind,
-                MessageKind::PreVote { .. }
-                    | MessageKind::Vote { .. }
-                    | MessageKind::Heartbeat { .. }
-                    | MessageKind::TimeoutNow { .. }
-            ),
+            Packet::Message(message) => {
+                let beats = matches!(message.kind, MessageKind::Heartbeat { .. });
+                !packet.is_of_election() && !beats
+            }
             Packet::Append(..) | Packet::Snapshot(_) => false,
             Packet::Report { .. } | Packet::Beat(_) => true,
         };

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use kontiki_raft::{Change, Index, ReplicaId, Time, Transition};
+use kontiki_raft::{Change, Index, ReplicaId, Term, Time, Transition};
 
 use super::dice::Dice;
 use super::world::World;
@@ -150,10 +150,10 @@ pub(crate) fn weights(dice: &mut Dice, world: &World) -> Vec<(Kind, u64)> {
         (Kind::Pump, 350),
         (Kind::Settle, 10 * pace),
         (Kind::Pass, 40),
-        (Kind::Propose, 120),
-        (Kind::Restart, 80),
+        (Kind::Propose, 160),
+        (Kind::Restart, dice.pick([20, 80])),
         (Kind::RestartAll, 5),
-        (Kind::Heal, 30),
+        (Kind::Heal, dice.pick([5, 15, 40])),
         (Kind::Beat, 60 * external),
         (Kind::CheckSupport, 30 * external),
     ];
@@ -168,7 +168,7 @@ pub(crate) fn weights(dice: &mut Dice, world: &World) -> Vec<(Kind, u64)> {
         (Kind::CrashAll, 2),
         (Kind::Wipe, 25),
         (Kind::Flush, 40),
-        (Kind::Compact, 30),
+        (Kind::Compact, 80),
         (Kind::Snapshot, 60),
         (Kind::Tick, 15),
         (Kind::Expire, 8),
@@ -176,7 +176,7 @@ pub(crate) fn weights(dice: &mut Dice, world: &World) -> Vec<(Kind, u64)> {
         (Kind::Elect, 20),
         (Kind::Read, 80),
         (Kind::Transfer, 20),
-        (Kind::Change, 60),
+        (Kind::Change, 70),
         (Kind::LeaveJoint, 20),
         (Kind::Heartbeat, 20),
         (Kind::Forget, 5),
@@ -404,7 +404,8 @@ impl Command {
             }
             Self::Wipe(who) => {
                 let number = anybody(cluster, who);
-                if may_wipe(cluster, id(number)) {
+                let used = cluster.node(number).disk.hard_state.term > Term::ZERO;
+                if used && may_wipe(cluster, id(number)) {
                     cluster.wipe(number);
                 }
             }

@@ -99,7 +99,8 @@ fn unrest(cluster: &Cluster) -> &'static str {
 /// To the next moment at which anybody has something to do.
 fn advance(cluster: &mut Cluster, world: &World, beat_at: &mut Time) {
     let running = |&number: &u64| cluster.running(number);
-    let deadlines = cluster.numbers().filter(running).filter_map(|number| {
+    let ripe = |number: &u64| running(number) && !cluster.is_reborn(*number);
+    let deadlines = cluster.numbers().filter(ripe).filter_map(|number| {
         let deadline = cluster.raft(number).deadline()?;
         Some(cluster.moment(number, deadline))
     });

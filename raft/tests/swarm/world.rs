@@ -41,6 +41,27 @@ pub(crate) struct Case {
 }
 
 impl World {
+    /// One in which nothing is special.
+    pub(crate) fn plain(voters: u64, spares: u64) -> Self {
+        Self {
+            seed: 0,
+            voters,
+            spares,
+            pre_vote: true,
+            liveness: Liveness::SelfTimed,
+            lease_percent: 0,
+            rates: Vec::new(),
+            priorities: Vec::new(),
+            extent_max: 64,
+            page_max: u64::MAX,
+            inflight_max: 1_000,
+            uncommitted_max: 1_000,
+            lazy_apply: false,
+            sabotage: None,
+            deaf: false,
+        }
+    }
+
     pub(crate) fn is_external(&self) -> bool {
         self.liveness == Liveness::External
     }
@@ -144,7 +165,7 @@ impl Case {
     pub(crate) fn draw(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let world = World::draw(&mut dice, seed);
-        let length = dice.pick([100, 300, 600, 1_200]);
+        let length = dice.pick([100, 300, 1_000, 2_500]);
         let weights = commands::weights(&mut dice, &world);
         let total: u64 = weights.iter().map(|&(_, weight)| weight).sum();
         let draw = |dice: &mut Dice| {

@@ -18,6 +18,8 @@ pub(super) enum About {
     Commit(u64),
     /// What follows from the commit: the applied membership, and what is shown of it.
     Applied,
+    /// What the log holds at this index, or that it holds nothing there.
+    Entry(u64),
     /// Anything that no design excuses.
     Other,
 }
@@ -54,7 +56,10 @@ fn reason(world: &World, difference: &Difference) -> Option<String> {
     if difference.about == About::Other {
         return None;
     }
-    if let Some(index) = world.nodes.iter().find_map(Node::waiting_change) {
+    let waiting = world.nodes.iter().find_map(Node::waiting_change);
+    // What precedes the change is the same with and without it.
+    let may_wait = |index: &Index| !matches!(difference.about, About::Entry(at) if at <= index.0);
+    if let Some(index) = waiting.filter(may_wait) {
         return Some(format!(
             "the change at {index} counts here since it was appended and waits for its own \
              majority; there the one before has committed it"
@@ -71,7 +76,7 @@ fn is_commit_untold(world: &World, node: &Node, about: About) -> bool {
     let wanted = match about {
         About::Commit(expected) => Index(expected),
         About::Applied => node.raft.committed().next(),
-        About::Other => return false,
+        About::Entry(_) | About::Other => return false,
     };
     let may_not_tell = |leader: &Node| {
         let unacknowledged = leader.peer(node.id).is_some_and(|peer| peer.matched < wanted);

@@ -149,6 +149,9 @@ impl Node {
                 Err(Refused) => Payload::empty(),
             },
         };
+        if self.waiting_change().is_some() && self.raft.membership().auto_leave() {
+            self.diverged = Some("an entry comes before the leave of a joint membership here");
+        }
         let bytes = match &payload {
             Payload::Normal(text) => u32::try_from(text.len()).expect("a word of a script"),
             Payload::Change { .. } => 0,

@@ -74,12 +74,13 @@ impl Comparison {
             // What is compacted since can only be compared by what followed from it.
             if index > node.memory.start.index.0 {
                 let ours = entry(Index(index));
-                self.fact("entry", About::Other, Some(Some(text.clone())), &ours);
+                self.fact("entry", About::Entry(index), Some(Some(text.clone())), &ours);
             }
         }
         let applied = expected.applied();
         self.fact("applied", About::Commit(applied.unwrap_or(0)), applied, &node.given.0);
-        self.fact("last", About::Other, expected.last, &node.memory.last().0);
+        let last = expected.last.map_or(About::Other, About::Entry);
+        self.fact("last", last, expected.last, &node.memory.last().0);
         let membership = describe(&node.membership());
         self.fact("membership", About::Applied, expected.membership.clone(), &membership);
         let refused = expected.refused.then_some(true);
@@ -139,6 +140,10 @@ fn compare_shown(case: &Case, world: &World, comparison: &mut Comparison) {
     if shown.is_empty() {
         shown.push(Shown { node: None, about: About::Other, line: "ok".to_owned() });
     }
+    if case.command == "raft-log" {
+        let about = log_difference(&expected, &shown);
+        shown.iter_mut().for_each(|line| line.about = about);
+    }
     if expected.len() == shown.len() {
         for (expected, shown) in expected.into_iter().zip(shown) {
             comparison.node = shown.node;
@@ -154,6 +159,18 @@ fn compare_shown(case: &Case, world: &World, comparison: &mut Comparison) {
     comparison.node = None;
 }
 
+/// Where two logs begin to differ.
+fn log_difference(expected: &[String], shown: &[Shown]) -> About {
+    let same = expected.iter().zip(shown).take_while(|(a, b)| **a == b.line).count();
+    let index = expected.get(same).and_then(|line| index_of(line));
+    index.map_or(About::Other, About::Entry)
+}
+
+/// The index of an entry as it is shown.
+fn index_of(line: &str) -> Option<u64> {
+    line.split_once(" Entry")?.0.split_once('/')?.1.parse().ok()
+}
+
 /// Whether two lines could be those of a node before and after it has applied something. In
 /// `raft-state` nothing but the seat depends on that.
 fn may_be_behind(expected: &str, shown: &Shown) -> bool {
@@ -164,10 +181,9 @@ fn may_be_behind(expected: &str, shown: &Shown) -> bool {
 /// Where the log of a node begins that was caught up by a snapshot depends on when that was made.
 /// So both logs are compared from where the later one begins, if that is applied.
 fn align(expected: &mut Vec<String>, shown: &mut Vec<Shown>, node: Option<&Node>) {
-    let first = |line: &str| {
-        let empty = line.strip_prefix("log is empty: first index=");
-        let place = empty.or_else(|| Some(line.split_once(' ')?.0.split_once('/')?.1));
-        place?.split([',', ' ']).next()?.parse::<u64>().ok()
+    let first = |line: &str| match line.strip_prefix("log is empty: first index=") {
+        Some(rest) => rest.split(',').next()?.parse().ok(),
+        None => index_of(line),
     };
     let Some(node) = node.filter(|node| node.was_replaced) else { return };
     let theirs = expected.first().and_then(|line| first(line));

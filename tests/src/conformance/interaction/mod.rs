@@ -38,7 +38,8 @@ use super::{Case, Verdict, cases};
 use command::Command;
 use world::World;
 
-/// Plays the script and compares it, case by case.
+/// Plays the script and compares it, case by case. A script that says nothing about the nodes is
+/// one skipped case.
 ///
 /// # Panics
 /// When the file is not one of cases.
@@ -50,7 +51,12 @@ pub fn run(path: &Path) -> Vec<(String, Verdict)> {
         let verdict = guard(&case.at, &mut stopped, || play(&mut world, &case));
         verdict.map(|verdict| (case.at, verdict))
     };
-    cases(path).into_iter().filter_map(verdict).collect()
+    let mut verdicts: Vec<_> = cases(path).into_iter().filter_map(verdict).collect();
+    if verdicts.is_empty() {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        verdicts.push((name, Verdict::Skipped("nothing in it can be compared".to_owned())));
+    }
+    verdicts
 }
 
 /// The verdict on a case that may stop a node: by an assertion of the core, or of the adapter.
