@@ -62,9 +62,7 @@ impl Raft {
         }
         let everywhere = leader.members().fold(persisted, |least, peer| least.min(peer.matched));
         self.floor = self.floor.max(everywhere.min(self.committed));
-        let leaves = !leader.stays();
-        self.note_committed();
-        if moved && leaves {
+        if moved && !leader.stays() {
             self.maybe_retire();
         }
     }

@@ -123,7 +123,8 @@ pub enum MembershipError {
     /// More than one voter changes, which is safe only by way of a joint membership.
     NeedsJoint,
     /// A witness lacks the payloads that a full voter or a learner answers for. It is removed
-    /// first and added again later, under a new id.
+    /// first and added again later, under a new id. Nor may a leader make itself a witness: it may
+    /// be the only one that has what it has.
     BadSeat {
         /// Which one.
         id: ReplicaId,
@@ -246,7 +247,10 @@ impl fmt::Display for MembershipError {
                 f.write_str("more than one voter changes, which needs a joint membership")
             }
             Self::BadSeat { id } => {
-                write!(f, "replica {id} is a witness and lacks the payloads for another seat")
+                write!(
+                    f,
+                    "replica {id} cannot take that seat: a witness lacks payloads, a leader not"
+                )
             }
         }
     }

@@ -211,7 +211,6 @@ impl Raft {
         follower.verify(header.last);
         let committed = header.commit.min(follower.verified);
         self.committed = self.committed.max(committed);
-        self.note_committed();
         outcome
     }
 
@@ -324,7 +323,6 @@ impl Raft {
         self.note_floor(floor);
         if commit > self.committed {
             self.committed = commit;
-            self.note_committed();
             if let RoleState::Follower(follower) = &mut self.role {
                 follower.verified = follower.verified.max(commit);
             }

@@ -4,6 +4,7 @@
 //! holds, so the engine does not.
 
 use crate::raft::{Raft, RoleState};
+use crate::seat::Seat;
 
 impl Raft {
     /// Checks everything that always holds.
@@ -25,8 +26,9 @@ impl Raft {
         assert!(committed <= last.index, "committed {committed}, last {last}");
         assert!(self.floor <= last.index, "floor {}, last {last}", self.floor);
         self.memberships.check(compacted.index, last.index);
-        let right = (self.electable, self.provisional);
-        assert!(right == self.election_right(), "electable {right:?} in {:?}", self.memberships);
+        let seat = self.memberships.seat(self.id);
+        let electable = seat.is_some_and(Seat::may_lead);
+        assert!(self.electable == electable, "electable {}, seat {seat:?}", self.electable);
         let term = self.hard_state.term;
         assert!(last.term <= term, "log ends at {last} in term {term}");
 

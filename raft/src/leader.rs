@@ -289,7 +289,9 @@ impl Raft {
         let now = leader.now;
         if leader.transfer.is_some_and(|transfer| now >= transfer.until) {
             leader.transfer = None;
+            self.maybe_retire();
         }
+        let RoleState::Leader(leader) = &mut self.role else { return };
         if leader.asleep {
             return;
         }

@@ -64,7 +64,7 @@ impl Raft {
     /// Whether this replica may campaign: it is electable, and has what it counts as applied.
     pub(crate) fn can_campaign(&self) -> bool {
         // While a snapshot is not persisted, the log begins where nothing is (hazard E13).
-        self.electable && self.durability.persisted() >= self.log.compacted().index
+        self.is_electable() && self.durability.persisted() >= self.log.compacted().index
     }
 
     /// Whether this replica leads, or supports a leader still. When leases may rest on that, it
@@ -77,6 +77,11 @@ impl Raft {
             RoleState::PreCandidate(_) | RoleState::Candidate(_) => false,
         };
         self.is_checked() && now < self.support_until && (follows || self.promises())
+    }
+
+    /// Whether a promise of support, which a lease may rest on, has not run out.
+    pub(crate) fn is_bound(&self, now: Time) -> bool {
+        self.promises() && now < self.support_until
     }
 
     /// Whether a leader may rest a lease on the support of its followers.

@@ -80,7 +80,7 @@ impl Raft {
             RoleState::Follower(follower) if follower.asleep => None,
             RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {
                 let at = self.election_deadline();
-                (self.electable && at != Time::NEVER).then_some(at)
+                (at != Time::NEVER && self.is_electable()).then_some(at)
             }
         }
     }

@@ -88,10 +88,8 @@ pub struct Raft {
     pub(crate) reads_lost: bool,
     /// The leader was heard since the election timer was armed.
     pub(crate) heard: bool,
-    /// Whether this replica may lead, as [`Raft::election_right`] says.
+    /// The membership in force lets this replica lead. Follows from `memberships` and `id`.
     pub(crate) electable: bool,
-    /// It may only until the membership in force is committed.
-    pub(crate) provisional: bool,
 }
 
 /// The part a replica plays, with the data only that part has.
@@ -160,7 +158,6 @@ impl Raft {
             reads_lost: false,
             heard: false,
             electable: false,
-            provisional: false,
         };
         raft.note_electable();
         if config.lease_percent > 0 && term > Term::ZERO {
@@ -171,30 +168,26 @@ impl Raft {
         Ok(raft)
     }
 
-    /// Whether this replica may lead, and whether only for now: who votes and keeps payloads may.
-    /// Who has lost that may still, until it is committed, since the rest of the group may not
-    /// have heard of it and not be able to elect anybody else (thesis §4.2.2).
-    pub(crate) fn election_right(&self) -> (bool, bool) {
-        let may = |seat: Option<Seat>| seat.is_some_and(|seat| seat.votes() && !seat.is_witness());
-        if may(self.memberships.seat(self.id)) {
-            return (true, false);
-        }
-        let pending = self.memberships.since() > self.committed;
-        let provisional = pending && may(self.memberships.at(self.committed).seat(self.id));
-        (provisional, provisional)
-    }
-
-    /// Another membership is in force, or the one in force is committed.
+    /// Follows from the membership in force whether this replica can lead: it has a vote and keeps
+    /// payloads.
     pub(crate) fn note_electable(&mut self) {
-        (self.electable, self.provisional) = self.election_right();
+        let seat = self.memberships.seat(self.id);
+        self.electable = seat.is_some_and(Seat::may_lead);
     }
 
-    /// The commit moved.
+    /// Whether this replica may be elected. One that could lead until the membership in force took
+    /// that from it still may while that one is not known committed: nobody else may have it, and
+    /// then nobody else can win (thesis §4.2.2).
     #[inline]
-    pub(crate) fn note_committed(&mut self) {
-        if self.provisional {
-            self.note_electable();
-        }
+    pub(crate) fn is_electable(&self) -> bool {
+        self.electable || (self.memberships.since() > self.committed && self.was_electable())
+    }
+
+    #[cold]
+    fn was_electable(&self) -> bool {
+        let now = self.memberships.seat(self.id);
+        let before = self.memberships.at(self.committed).seat(self.id);
+        before.is_some_and(Seat::may_lead) && !now.is_some_and(Seat::is_witness)
     }
 }
 

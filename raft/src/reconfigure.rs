@@ -10,11 +10,12 @@
 //! A joint membership must be left (hazard M3). With automatic leave that is the business of
 //! whoever leads once it is committed, so a new leader does it without knowing who began.
 
-use crate::error::ChangeError;
+use crate::error::{ChangeError, MembershipError};
 use crate::membership::{Change, Membership};
 use crate::message::{MembershipProposed, Proposed};
 use crate::planted::{self, Bug};
 use crate::raft::{Raft, RoleState};
+use crate::seat::Seat;
 
 /// By which way a membership changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -83,6 +84,10 @@ impl Raft {
             Transition::Joint => current.enter_joint(true, changes),
             Transition::JointExplicit => current.enter_joint(false, changes),
         }?;
+        if next.seat(self.id).is_some_and(Seat::is_witness) {
+            // Nobody who may lead might have what this leader has.
+            return Err(ChangeError::Invalid(MembershipError::BadSeat { id: self.id }));
+        }
         Ok(self.append_membership(&next))
     }
 

@@ -99,6 +99,12 @@ impl Seat {
         self.votes() && self.0 & Self::LEARNS != 0
     }
 
+    /// Whether a replica with it may lead: it votes and keeps payloads.
+    #[inline]
+    pub(crate) const fn may_lead(self) -> bool {
+        self.votes() && !self.is_witness()
+    }
+
     /// Whether it keeps positions without payloads.
     #[must_use]
     #[inline]

@@ -89,7 +89,6 @@ impl Raft {
         if known {
             // The log has it all, and knows it to be committed now.
             self.committed = self.committed.max(position.index);
-            self.note_committed();
         } else {
             let kept = self.committed;
             self.log.reset(position);

@@ -12,8 +12,9 @@ use alloc::vec::Vec;
 
 use crate::error::TransferError;
 use crate::message::MessageKind;
+use crate::progress::Progress;
 use crate::raft::{Raft, RoleState};
-use crate::types::{Index, Position, ReplicaId, Time};
+use crate::types::{Index, ReplicaId, Time};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Transfer {
@@ -82,38 +83,59 @@ impl Raft {
         if even && !transfer.ordered {
             transfer.ordered = true;
             leader.lease_void = true;
+            if self.is_retiring() {
+                return self.retire(to);
+            }
             self.post(to, MessageKind::TimeoutNow { last });
         }
     }
 
-    /// A leader that has no place in the membership that is now committed hands over to whoever is
-    /// furthest, and follows (thesis §4.2.2). Until then it led without counting itself.
+    /// Whether this leader has no place in the membership, and that is committed.
+    fn is_retiring(&self) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        !leader.stays() && !leader.is_joint() && self.committed >= self.memberships.since()
+    }
+
+    /// A leader that has no place in the membership that is now committed hands over (thesis
+    /// §4.2.2), to one that is heard and has most of the log. It leads on, without counting itself,
+    /// until its heir has all of it: with witnesses, a majority may hold what nobody else who may
+    /// lead has.
     #[cold]
     pub(crate) fn maybe_retire(&mut self) {
-        let membership = self.memberships.current();
-        if self.committed < self.memberships.since() || membership.is_joint() {
+        if !self.is_retiring() {
             return;
         }
+        let timeout_us = self.config.election_timeout_us;
         let RoleState::Leader(leader) = &mut self.role else { return };
+        if leader.transfer.is_some() {
+            return;
+        }
+        let now = leader.now;
+        let merit =
+            |peer: &&Progress| (peer.heard_at.age_us(now) < u64::from(timeout_us), peer.matched);
+        let heirs = leader.members().filter(|peer| leader.may_lead(peer.id));
+        let Some(to) = heirs.max_by_key(merit).map(|peer| peer.id) else { return };
+        leader.transfer = Some(Transfer { to, until: now.after(timeout_us), ordered: false });
+        self.maybe_order_campaign();
+    }
+
+    /// Turns away from the lead, once and for all.
+    #[cold]
+    fn retire(&mut self, heir: ReplicaId) {
+        let last = self.log.last();
+        let RoleState::Leader(leader) = &self.role else { return };
         let now = leader.now;
         let told: Vec<_> = leader
             .members()
             .filter(|peer| peer.matched > peer.told_commit)
             .map(|peer| (peer.id, self.committed.min(peer.matched)))
             .collect();
-        let heirs = leader.peers.iter().filter(|peer| leader.may_lead(peer.id));
-        let heir = heirs.max_by_key(|peer| peer.matched).map(|peer| (peer.id, peer.matched));
         // Whoever has the entry hears that it is committed, the heir too, before it is told to lead.
         for (to, commit) in told {
             let (floor, read_round, sleep) = (Index::ZERO, 0, false);
             self.post(to, MessageKind::Heartbeat { commit, floor, read_round, sleep });
         }
-        if let Some((to, matched)) = heir
-            && let Some(term) = self.log.term_at(matched)
-        {
-            let last = Position::new(term, matched);
-            self.post(to, MessageKind::TimeoutNow { last });
-        }
+        self.post(heir, MessageKind::TimeoutNow { last });
         self.become_follower(now, None);
     }
 }

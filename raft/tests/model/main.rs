@@ -132,3 +132,9 @@ fn reads_that_followers_forward() {
     switch_planted();
     search(setups::forwarded_reads());
 }
+
+#[test]
+fn m10_a_replica_removed_and_added_again() {
+    switch_planted();
+    search(setups::readded());
+}

@@ -11,7 +11,7 @@ pub(crate) fn nightly() -> bool {
 }
 
 /// Where a search by night stops that has not come to its end.
-const BOUND: usize = 150_000_000;
+const BOUND: usize = 50_000_000;
 
 fn config() -> Config {
     Config { election_timeout_us: 100_000, heartbeat_us: 20_000, ..Config::default() }
@@ -62,6 +62,7 @@ pub(crate) fn three_voters() -> Setup {
     Setup {
         budget: Budget { elections: 2, proposals: 1, crashes, ..Budget::default() },
         sometimes: &[example::REELECTED, example::TWO_LEADERS, example::COMMITTED_AFTER],
+        states_max: nightly().then_some(2 * BOUND),
         ..base("three voters")
     }
 }
@@ -72,6 +73,7 @@ pub(crate) fn elections_and_crash() -> Setup {
     Setup {
         budget: Budget { elections: 2, crashes, ..Budget::default() },
         sometimes: &[example::REELECTED, example::RECOVERED, example::TRUNCATED],
+        states_max: nightly().then_some(BOUND),
         ..base("elections and crash")
     }
 }
@@ -100,6 +102,7 @@ pub(crate) fn stale_longer_log() -> Setup {
             ..Budget::default()
         },
         sometimes: &[example::ELECTED, example::TRUNCATED],
+        states_max: nightly().then_some(BOUND),
         ..base("stale longer log")
     }
 }
@@ -112,6 +115,7 @@ pub(crate) fn figure_8() -> Setup {
         later: &[1, 2, 3],
         budget: Budget { elections: 2 + u8::from(nightly()), ..Budget::default() },
         sometimes: &[example::REELECTED, example::TRUNCATED],
+        states_max: nightly().then_some(BOUND),
         ..base("figure 8")
     }
 }
@@ -288,6 +292,31 @@ pub(crate) fn rival_changes() -> Setup {
         sometimes: &[example::REELECTED, example::ROLLED_BACK],
         states_max: Some(if nightly() { BOUND } else { 4_000_000 }),
         ..base("rival changes")
+    }
+}
+
+/// A replica is removed, begins anew and is added again, while it is still heard from (hazard M10).
+pub(crate) fn readded() -> Setup {
+    Setup {
+        config: paper(),
+        begin: Begin::Elected,
+        first: &[2],
+        changes: const {
+            &[
+                (&[Change::Remove(id(3))], Transition::Auto),
+                (&[Change::AddVoter(id(3))], Transition::Auto),
+            ]
+        },
+        tell_commits: true,
+        budget: Budget {
+            changes: 2,
+            wipes: 1,
+            proposals: 1 + u8::from(nightly()),
+            ..Budget::default()
+        },
+        sometimes: &[example::READDED],
+        states_max: nightly().then_some(BOUND),
+        ..base("removed and added again")
     }
 }
 
