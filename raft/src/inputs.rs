@@ -67,10 +67,12 @@ impl Raft {
         self.on_connection_changed(now, peer);
     }
 
-    /// Asks for an election now, as if the timer had expired. Who leads, or cannot, ignores it.
+    /// Asks for an election now, as if the timer had expired. Who leads, or cannot, ignores it; and
+    /// so does who has promised to support a leader still, since its lease may rest on that
+    /// (hazard R9).
     pub fn campaign(&mut self, now: Time) {
         self.wake(now);
-        if !self.is_leader() && self.can_campaign() {
+        if !self.is_leader() && self.can_campaign() && !self.is_bound(now) {
             self.become_pre_candidate(now);
         }
     }

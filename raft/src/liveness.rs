@@ -77,6 +77,11 @@ impl Raft {
         self.is_checked() && now < self.support_until && (follows || self.promises())
     }
 
+    /// Whether a promise of support, which a lease may rest on, has not run out.
+    pub(crate) fn is_bound(&self, now: Time) -> bool {
+        self.promises() && now < self.support_until
+    }
+
     /// Whether a leader may rest a lease on the support of its followers.
     const fn promises(&self) -> bool {
         self.config.lease_percent > 0 || matches!(self.config.liveness, Liveness::External)
