@@ -1,0 +1,327 @@
+//! One node: the engine's own parts, put together for turns instead of threads.
+//!
+//! A running node is a worker with its shard and its sockets, the log writer, the state writer and the flush cycles, as
+//! `engine/src/node.rs` starts them; only who calls them differs. What outlives it is its disk.
+//!
+//! Deliberately absent: time. `world.rs` says when each of them has its turn.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use crossbeam::channel::{Receiver, bounded};
+use kontiki::clock::Clock;
+use kontiki::error::{Fatal, StartError};
+use kontiki::kv::{KvMachine, ShardView};
+use kontiki::machine::{Answers, FlushJob, MachineContext, MachineError, StateMachine, Wake};
+use kontiki::metrics::Metrics;
+use kontiki::parts::{
+    Chore, Inbox, LogSlot, Placed, Router, StateWriter, Worker, WorkerParts, Writer, first_records,
+    flush_policy, rebuild, state_writer,
+};
+use kontiki::shard::Shard;
+use kontiki::store::{
+    Identity, LogBatch, LogReader, LogStore, MemoryLog, OpenError, PartVisitor, StoreError, Written,
+};
+use kontiki::{Block, Bootstrap, CompletionQueue, Config, Durability, Index};
+use kontiki_net::{Net, NetConfig, Waker};
+use kontiki_raft::Time;
+
+use super::fabric::{Fabric, address_of};
+use super::ledger::Ledger;
+use super::marks::Mark;
+use super::plan::Plan;
+use super::store::SimState;
+
+/// The cluster of every world.
+pub const CLUSTER: u128 = 0x5157;
+
+/// The rules of a world, shared by whoever has something to tell.
+pub type Rules = Arc<Mutex<Ledger>>;
+
+/// What outlives a process.
+#[derive(Debug)]
+pub struct Disk {
+    /// The log.
+    pub log: MemoryLog,
+    /// The state.
+    pub state: SimState,
+}
+
+impl Disk {
+    /// The disk of a new store.
+    ///
+    /// # Errors
+    /// When plan and bootstrap do not fit together.
+    pub fn format(config: &Config, bootstrap: &Bootstrap) -> Result<Self, StartError> {
+        let records = first_records(config, bootstrap)?;
+        let store_id = 0x1000 + u128::from(config.node_id);
+        let (cluster_id, node_id) = (config.cluster_id, config.node_id);
+        let identity = Identity { cluster_id, node_id, store_id, boot_epoch: 0 };
+        let log = MemoryLog::new(identity, records, Durability::Os);
+        Ok(Self { log, state: SimState::default() })
+    }
+}
+
+/// The log of a running node: tells the ledger what is written.
+#[derive(Debug)]
+struct Log {
+    node: u64,
+    log: MemoryLog,
+    state: SimState,
+    rules: Rules,
+}
+
+impl LogStore for Log {
+    fn write(&mut self, batch: &LogBatch) -> Result<Written, StoreError> {
+        let written = self.log.write(batch)?;
+        let applied = |group| self.state.durable_applied(group);
+        let mut rules = self.rules.lock().expect("one thread");
+        rules.written(self.node, written.number, batch, applied);
+        Ok(written)
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::new(Reader { log: self.log.reader(), rules: Arc::clone(&self.rules) })
+    }
+
+    fn for_each_part(&mut self, visit: &mut PartVisitor<'_>) -> Result<(), OpenError> {
+        self.log.for_each_part(visit)
+    }
+
+    fn last(&self) -> u64 {
+        self.log.last()
+    }
+
+    fn close(self: Box<Self>) -> Result<u64, StoreError> {
+        Box::new(self.log).close()
+    }
+}
+
+struct Reader {
+    log: Arc<dyn LogReader>,
+    rules: Rules,
+}
+
+impl LogReader for Reader {
+    fn read_part(&self, number: u64, part: u16) -> Result<Option<Vec<u8>>, StoreError> {
+        self.rules.lock().expect("one thread").marks.set(Mark::ReadBack);
+        self.log.read_part(number, part)
+    }
+}
+
+/// The key-value machine: tells the ledger what is applied.
+#[derive(Debug)]
+pub struct Machine {
+    node: u64,
+    kv: KvMachine,
+    rules: Rules,
+}
+
+impl StateMachine for Machine {
+    fn applied(&self, group: u64) -> Index {
+        self.kv.applied(group)
+    }
+
+    fn apply(&mut self, block: &Block<'_>, answers: &mut Answers) {
+        self.rules.lock().expect("one thread").applied(self.node, block);
+        self.kv.apply(block, answers);
+    }
+
+    fn skip(&mut self, group: u64, index: Index) {
+        self.rules.lock().expect("one thread").skipped(self.node, group, index);
+        self.kv.skip(group, index);
+    }
+
+    fn may_apply(&self) -> bool {
+        self.kv.may_apply()
+    }
+
+    fn end_round(&mut self) {
+        self.kv.end_round();
+    }
+
+    fn flush(&mut self) -> Result<FlushJob, MachineError> {
+        self.kv.flush()
+    }
+
+    fn digest(&self, group: u64) -> u64 {
+        self.kv.digest(group)
+    }
+}
+
+/// A node that runs.
+pub struct Running {
+    /// Its worker.
+    pub worker: Worker<Machine>,
+    /// Its door.
+    pub router: Arc<Router>,
+    /// Its log writer.
+    pub writer: Writer,
+    /// What its log writer wrote and has not reported.
+    pub unreported: Option<Vec<Placed>>,
+    /// Its flush cycles.
+    pub chores: Receiver<Chore>,
+    /// The one that runs.
+    pub chore: Option<Chore>,
+    /// Its state writer.
+    pub states: StateWriter,
+    /// Where its answers come out.
+    pub answers: Arc<CompletionQueue>,
+    /// Its state, to be read.
+    pub view: ShardView,
+    /// Whether somebody wants its worker to look.
+    pub waker: Waker,
+    _synced: Receiver<()>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").finish_non_exhaustive()
+    }
+}
+
+/// The configuration of a node under `plan`.
+#[must_use]
+pub fn config_of(plan: &Plan, node: u64) -> Config {
+    let mut config = Config::new(PathBuf::from("sim"), node);
+    config.cluster_id = CLUSTER;
+    config.workers = 1;
+    config.raft = plan.raft;
+    config.cache_bytes_max = plan.cache_bytes_max;
+    config.log_retain_bytes = plan.log_retain_bytes;
+    config.flush_interval = std::time::Duration::from_micros(plan.flush_interval_us);
+    config.log_writer = plan.log_writer;
+    config.seed = plan.seed ^ node;
+    let others = (1..=plan.nodes).filter(|&peer| peer != node);
+    config.peers = others.map(|peer| (peer, address_of(peer))).collect();
+    config
+}
+
+impl Running {
+    /// Opens the node's store and starts it at its own time `now`.
+    ///
+    /// # Errors
+    /// When the store is not to be opened.
+    pub fn start(
+        config: &Config,
+        disk: &Disk,
+        fabric: &Fabric,
+        rules: &Rules,
+        now: Time,
+    ) -> Result<Self, StartError> {
+        let node = config.node_id;
+        let identity = disk.log.identity();
+        let records = disk.log.groups();
+        let fresh = records.iter().all(|(_, record)| record.hard_state.term.0 == 0);
+        let (log, state, rules) = (disk.log.clone(), disk.state.clone(), Arc::clone(rules));
+        let mut log = Log { node, log, state, rules: Arc::clone(&rules) };
+        let mut builders = rebuild(config, &mut log, &records)?;
+        let builder = builders.pop().expect("one worker, one builder");
+
+        let net = transport(config, identity, fabric)?;
+        let waker = net.waker();
+        let (inbox, receiver) = Inbox::new(config.inbox_bytes_max, net.waker());
+        let inbox = Arc::new(inbox);
+        let groups = builder.groups();
+        let router = Arc::new(Router::new(vec![Arc::clone(&inbox)], groups.clone()));
+        let metrics = Arc::new(Metrics::default());
+
+        let (handle, states) = state_writer(Arc::new(disk.state.clone()));
+        let context = context_of(config, identity, groups, &inbox);
+        let kv = KvMachine::open(&context, handle).map_err(StartError::Machine)?;
+        let view = kv.view();
+        let machine = Machine { node, kv, rules: Arc::clone(&rules) };
+        let shard =
+            builder.finish(now, |group| machine.applied(group)).map_err(StartError::Recovery)?;
+        tell_started(&rules, node, &shard);
+
+        let reader = log.reader();
+        let mut slot = LogSlot::new(Box::new(log), 1, Arc::clone(&metrics));
+        slot.retain(0, shard.retention());
+        let slot = Arc::new(parking_lot::Mutex::new(slot));
+        let (synced, synced_rx) = bounded(1);
+        let (chores_tx, chores) = bounded(64);
+        let (writer, jobs) = Writer::new(Arc::clone(&slot), Arc::clone(&router), synced.clone());
+        let worker = Worker::new(
+            now,
+            WorkerParts {
+                number: 0,
+                shard,
+                machine,
+                net,
+                clock: Clock::new(),
+                inbox,
+                receiver,
+                router: Arc::clone(&router),
+                log: slot,
+                reader,
+                writer: jobs,
+                chores: chores_tx,
+                synced,
+                metrics,
+                log_writer: config.log_writer,
+                workers: 1,
+                flush: flush_policy(config),
+                first_start: fresh.then_some(config.peers.len() + 1),
+            },
+        );
+        Ok(Self {
+            worker,
+            router,
+            writer,
+            unreported: None,
+            chores,
+            chore: None,
+            states,
+            answers: CompletionQueue::new(),
+            view,
+            waker,
+            _synced: synced_rx,
+        })
+    }
+
+    /// Ends the flush cycle that runs, if one does.
+    ///
+    /// # Errors
+    /// What the machine says.
+    pub fn end_chore(&mut self) -> Result<bool, Fatal> {
+        let Some(chore) = self.chore.take() else { return Ok(false) };
+        while self.states.write_waiting().map_err(Fatal::Machine)? {}
+        chore.carry_out(&self.router)?;
+        Ok(true)
+    }
+}
+
+/// The node's event loop, over the simulated network.
+fn transport(config: &Config, identity: Identity, fabric: &Fabric) -> Result<Net, StartError> {
+    let mut net = NetConfig::new(config.cluster_id, config.node_id, identity.store_id);
+    net.peers.clone_from(&config.peers);
+    net.seed = config.seed ^ identity.boot_epoch;
+    net.write_queue_bytes_max = config.peer_queue_bytes_max;
+    let system = fabric.start(config.node_id, identity.boot_epoch);
+    Net::with_system(net, Box::new(system)).map_err(StartError::Net)
+}
+
+fn context_of(
+    config: &Config,
+    identity: Identity,
+    groups: Vec<u64>,
+    inbox: &Arc<Inbox>,
+) -> MachineContext {
+    let inbox = Arc::clone(inbox);
+    MachineContext {
+        shard: 0,
+        shards: 1,
+        store_id: identity.store_id,
+        dir: config.dir.clone(),
+        groups: groups.into(),
+        wake: Wake::new(move || inbox.wake()),
+    }
+}
+
+fn tell_started(rules: &Rules, node: u64, shard: &Shard) {
+    let mut rules = rules.lock().expect("one thread");
+    for slot in (0..shard.len()).map(|slot| u32::try_from(slot).expect("a few groups")) {
+        rules.started(node, shard.group(slot), shard.raft(slot));
+    }
+}

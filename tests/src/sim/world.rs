@@ -1,0 +1,500 @@
+//! The world: one queue of events for all nodes, lines, disks and clients, and the turn of each.
+//!
+//! Nothing happens but by an event, and each event has a time and a number, so a seed is one history. After a node's turn
+//! comes what its threads would do next: the log writer takes what waits, a flush cycle begins, answers go out.
+//!
+//! A run has two parts. First faults and clients go on together. Then the network heals, every node runs, and within
+//! [`HEAL_US`] each group must have one leader, serve, and be the same on all nodes.
+//! Deliberately absent: rules about replicas (`ledger.rs`), and what clients make of answers (`load.rs`).
+
+mod clients;
+mod faults;
+mod heal;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kontiki::error::Fatal;
+use kontiki::range::RangeMap;
+use kontiki::{Bootstrap, Completion, Config};
+use kontiki_raft::Time;
+
+use super::checker::Budget;
+use super::clock::Clock;
+use super::fabric::{Due, Fabric};
+use super::ledger::Ledger;
+use super::load::Load;
+use super::marks::Mark;
+use super::node::{Disk, Rules, Running, config_of};
+use super::plan::Plan;
+use super::random::Rng;
+use super::trace::What;
+
+/// How long the world may take to be well again after the last fault.
+pub const HEAL_US: u64 = 30_000_000;
+
+/// How often a healing world is looked at.
+const LOOK_US: u64 = 100_000;
+
+/// Replicas looked at after each turn; with more of them it takes several turns.
+const OBSERVED_MAX: u32 = 64;
+
+/// Tries after which a client takes a refusal for an answer.
+const TRIES_MAX: u32 = 30;
+
+const NEVER: u64 = u64::MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// A node's worker has its turn.
+    Turn(u64),
+    Net(Due),
+    /// The batch of a node's log writer is on the disk; in which life.
+    Synced(u64, u64),
+    /// The batch that its worker wrote is.
+    Freed(u64, u64),
+    /// Its flush cycle is done.
+    Flushed(u64, u64),
+    /// It starts again.
+    Start(u64, u64),
+    /// A client thinks of something, or asks again: its last such event counts.
+    Client(usize, u64),
+    /// A client has waited long enough for a request.
+    Patience(usize, u64),
+    Fault(usize),
+    Look,
+}
+
+#[derive(Debug)]
+struct Site {
+    config: Config,
+    disk: Disk,
+    running: Option<Running>,
+    /// How often it has ended.
+    life: u64,
+    turn_at: u64,
+    /// Its worker does nothing before this.
+    busy_until: u64,
+    /// Its worker wrote a batch itself, which is not on the disk yet.
+    writes_inline: bool,
+    stall_until: u64,
+    fails_sync: Option<u64>,
+    clock: Clock,
+    /// The replica that was looked at last.
+    looked: u32,
+}
+
+/// How far the second part of a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Faults and clients.
+    Rough,
+    /// Waiting for leaders.
+    Leaders,
+    /// Waiting for an answer of each group; the number of the next one to be asked.
+    Serve(u64),
+    /// Waiting for replicas to be the same.
+    Settle,
+    Over,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct World {
+    plan: Plan,
+    /// The rules, and what happened.
+    pub rules: Rules,
+    now: u64,
+    queue: BinaryHeap<Reverse<(u64, u64, Event)>>,
+    events: u64,
+    fabric: Fabric,
+    sites: Vec<Site>,
+    load: Load,
+    phase: Phase,
+    dice: Rng,
+    due: Vec<(u64, Due)>,
+    roused: Vec<u64>,
+    sent: Vec<(u64, u64, Vec<u8>)>,
+    answers: Vec<Completion>,
+}
+
+fn place(node: u64) -> usize {
+    usize::try_from(node - 1).expect("a few nodes")
+}
+
+impl World {
+    /// The world of `plan`, before anything happened.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        let mut dice = Rng::stream(plan.seed, "world");
+        let nodes: Vec<u64> = (1..=plan.nodes).collect();
+        let groups = usize::try_from(plan.groups).expect("a few groups");
+        let bootstrap = Bootstrap::groups(&nodes, groups);
+        let ranges = RangeMap::new(&bootstrap.ranges).expect("evenly split");
+        let fabric = Fabric::new(plan.nodes, plan.net, Rng::stream(plan.seed, "net"));
+        let rules = Arc::new(Mutex::new(Ledger::new(plan.nodes, plan.groups)));
+        let mut site = |node| {
+            let config = config_of(&plan, node);
+            let disk = Disk::format(&config, &bootstrap).expect("the plan is consistent");
+            Site {
+                config,
+                disk,
+                running: None,
+                life: 0,
+                turn_at: NEVER,
+                busy_until: 0,
+                writes_inline: false,
+                stall_until: 0,
+                fails_sync: None,
+                clock: Clock::new(0, dice.between(1_000_000, 1_000_000_000_000)),
+                looked: 0,
+            }
+        };
+        let sites = nodes.iter().map(|&node| site(node)).collect();
+        let mut clients = Rng::stream(plan.seed, "load");
+        let load = Load::new(plan.load, &ranges, plan.nodes, plan.groups, &mut clients);
+        let mut world = Self {
+            rules,
+            now: 0,
+            queue: BinaryHeap::new(),
+            events: 0,
+            fabric,
+            sites,
+            load,
+            phase: Phase::Rough,
+            dice,
+            due: Vec::new(),
+            roused: Vec::new(),
+            sent: Vec::new(),
+            answers: Vec::new(),
+            plan,
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        for node in 1..=self.plan.nodes {
+            let at = self.dice.below(50_000);
+            self.push(at, Event::Start(node, 0));
+        }
+        for client in 0..self.load.clients.len() {
+            let at = self.dice.below(2_000_000);
+            self.client_at(client, at);
+        }
+        for number in 0..self.plan.faults.len() {
+            self.push(self.plan.faults[number].at_us, Event::Fault(number));
+        }
+        self.push(self.plan.run_us, Event::Look);
+    }
+
+    /// Simulated time.
+    #[must_use]
+    pub const fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// The clients and what they saw.
+    #[must_use]
+    pub const fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Runs to the end, or to the first broken rule.
+    pub fn run(&mut self) {
+        while self.phase != Phase::Over && self.rules().wrong().is_none() {
+            let Some(Reverse((at, _, event))) = self.queue.pop() else { break };
+            assert!(at >= self.now, "time does not go back");
+            self.now = at;
+            self.rules().trace.now = at;
+            self.fabric.at(at);
+            self.happen(event);
+            self.take_network();
+        }
+        if self.rules().wrong().is_none()
+            && let Err(violation) =
+                self.load.history.check(Budget { configurations: 200_000, ..Budget::default() })
+        {
+            self.fail(None, format!("not linearizable:\n{violation}"));
+        }
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Ledger> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, group: Option<u64>, what: String) {
+        self.rules().fail(group, what);
+    }
+
+    fn push(&mut self, at: u64, event: Event) {
+        self.events += 1;
+        self.queue.push(Reverse((at.max(self.now), self.events, event)));
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Turn(node) => self.turn(node),
+            Event::Net(due) => self.fabric.happen(due),
+            Event::Synced(node, life) if self.lives(node, life) => self.synced(node),
+            Event::Freed(node, life) if self.lives(node, life) => self.freed(node),
+            Event::Flushed(node, life) if self.lives(node, life) => self.flushed(node),
+            Event::Synced(..) | Event::Freed(..) | Event::Flushed(..) => {}
+            Event::Start(node, life) => {
+                let site = &self.sites[place(node)];
+                if site.life == life && site.running.is_none() {
+                    self.start(node);
+                }
+            }
+            Event::Client(client, turn) => {
+                if self.load.clients[client].turn == turn {
+                    self.client(client);
+                }
+            }
+            Event::Patience(client, id) => self.give_up(client, id),
+            Event::Fault(number) => self.fault(number),
+            Event::Look => self.look(),
+        }
+    }
+
+    fn lives(&self, node: u64, life: u64) -> bool {
+        let site = &self.sites[place(node)];
+        site.life == life && site.running.is_some()
+    }
+
+    /// Takes what the network will do, and rouses whom it has something for.
+    fn take_network(&mut self) {
+        let mut due = std::mem::take(&mut self.due);
+        let mut roused = std::mem::take(&mut self.roused);
+        self.fabric.take(&mut due, &mut roused);
+        let marks = self.fabric.take_marks();
+        self.rules().marks.add(marks);
+        for (at, due) in due.drain(..) {
+            self.push(at, Event::Net(due));
+        }
+        for node in roused.drain(..) {
+            self.turn_at(node, self.now + self.plan.wake_us);
+        }
+        (self.due, self.roused) = (due, roused);
+    }
+
+    /// Gives a node's worker a turn at `at`, if it has none earlier.
+    fn turn_at(&mut self, node: u64, at: u64) {
+        let site = &mut self.sites[place(node)];
+        let at = at.max(site.busy_until);
+        if site.running.is_some() && at < site.turn_at {
+            site.turn_at = at;
+            self.push(at, Event::Turn(node));
+        }
+    }
+
+    fn start(&mut self, node: u64) {
+        let site = &mut self.sites[place(node)];
+        let now = Time(site.clock.local(self.now));
+        let boot = site.disk.log.identity().boot_epoch;
+        self.rules.lock().expect("one thread").trace.note(node, What::Start, 0, [boot, 0, 0]);
+        match Running::start(&site.config, &site.disk, &self.fabric, &self.rules, now) {
+            Ok(running) => {
+                site.running = Some(running);
+                site.turn_at = NEVER;
+                site.busy_until = 0;
+                site.writes_inline = false;
+                self.turn_at(node, self.now);
+            }
+            Err(error) => self.fail(None, format!("node {node} does not start: {error}")),
+        }
+    }
+
+    /// The process of `node` is gone; it starts again after `down_us`.
+    fn stop(&mut self, node: u64, power: bool, down_us: u64) {
+        let site = &mut self.sites[place(node)];
+        let Some(running) = site.running.take() else { return };
+        self.fabric.stop(node, power);
+        site.life += 1;
+        site.turn_at = NEVER;
+        drop(running);
+        // The kernel keeps what was written when only the process ends.
+        let unsynced = site.disk.log.unsynced();
+        let kept = if power { self.dice.below(unsynced + 1) } else { unsynced };
+        let flushed = self.dice.below(site.disk.state.unflushed() as u64 + 1);
+        site.disk = Disk {
+            log: site.disk.log.crash(kept),
+            state: site.disk.state.crash(usize::try_from(flushed).expect("a few batches")),
+        };
+        let last = site.disk.log.numbers().1;
+        let life = site.life;
+        self.push(self.now + down_us, Event::Start(node, life));
+        let down = self.sites.iter().filter(|site| site.running.is_none()).count();
+        let mut rules = self.rules();
+        rules.trace.note(node, What::Stop, 0, [u64::from(power), 0, 0]);
+        rules.crashed(node, last);
+        if down == self.sites.len() {
+            rules.marks.set(Mark::AllDown);
+        }
+        if down > self.sites.len() / 2 {
+            rules.marks.set(Mark::MajorityDown);
+        }
+        drop(rules);
+        for client in 0..self.load.clients.len() {
+            let waits = &self.load.clients[client].waits;
+            if let Some(id) = waits.as_ref().filter(|r| r.node == node).map(|r| r.id) {
+                self.give_up(client, id);
+            }
+        }
+    }
+
+    fn turn(&mut self, node: u64) {
+        let site = &mut self.sites[place(node)];
+        if site.turn_at != self.now {
+            return; // It had its turn earlier, or has one later.
+        }
+        site.turn_at = NEVER;
+        if site.writes_inline {
+            return; // It goes on when the disk lets it.
+        }
+        if site.busy_until > self.now {
+            let until = site.busy_until;
+            return self.turn_at(node, until);
+        }
+        let now = Time(site.clock.local(self.now));
+        let Some(running) = &mut site.running else { return };
+        if let Err(fatal) = running.worker.turn_at(now) {
+            return self.halt(node, &fatal);
+        }
+        self.after_turn(node);
+    }
+
+    /// A node has ended itself.
+    fn halt(&mut self, node: u64, fatal: &Fatal) {
+        self.fail(None, format!("node {node} ends itself: {fatal}"));
+    }
+
+    fn after_turn(&mut self, node: u64) {
+        let now = self.now;
+        self.fabric.take_sent(&mut self.sent);
+        let mut rules = self.rules.lock().expect("one thread");
+        for (from, to, frame) in self.sent.drain(..) {
+            rules.sent(from, to, &frame);
+        }
+        let site = &mut self.sites[place(node)];
+        let running = site.running.as_mut().expect("it had its turn");
+        let shard = running.worker.shard();
+        let count = u32::try_from(shard.len()).expect("a few groups");
+        for _ in 0..count.min(OBSERVED_MAX) {
+            site.looked = (site.looked + 1) % count;
+            rules.observe(node, shard.group(site.looked), shard.raft(site.looked));
+        }
+        drop(rules);
+        if running.unreported.is_none() && !site.writes_inline && site.disk.log.unsynced() > 0 {
+            site.writes_inline = true;
+            let life = site.life;
+            let until = now + self.sync_time(node);
+            self.sites[place(node)].busy_until = until;
+            self.rules().marks.set(Mark::Inline);
+            self.push(until, Event::Freed(node, life));
+        }
+        self.answer(node);
+        self.begin_write(node);
+        self.begin_flush(node);
+        let site = &mut self.sites[place(node)];
+        let Some(running) = site.running.as_mut() else { return };
+        if running.waker.was_woken() {
+            return self.turn_at(node, now + self.plan.wake_us);
+        }
+        if let Some(sleep) = running.worker.sleeps(Time(site.clock.local(now))) {
+            let local = u64::try_from(sleep.as_micros()).unwrap_or(NEVER / 4).min(NEVER / 4);
+            let at = now + site.clock.world_for(local);
+            self.turn_at(node, at);
+        }
+    }
+
+    fn sync_time(&mut self, node: u64) -> u64 {
+        let disk = self.plan.disk;
+        let mut time = self.dice.between(disk.sync_us, disk.sync_us + disk.jitter_us);
+        if disk.stall_per_mille > 0 && self.dice.chance(disk.stall_per_mille) {
+            time += disk.stall_us;
+        }
+        time + self.sites[place(node)].stall_until.saturating_sub(self.now)
+    }
+
+    fn begin_write(&mut self, node: u64) {
+        let site = &mut self.sites[place(node)];
+        let life = site.life;
+        let Some(running) = site.running.as_mut() else { return };
+        if running.unreported.is_some() || site.writes_inline {
+            return;
+        }
+        match running.writer.write_waiting() {
+            Ok(None) => {}
+            Ok(Some(placed)) => {
+                running.unreported = Some(placed);
+                let at = self.now + self.sync_time(node);
+                self.push(at, Event::Synced(node, life));
+            }
+            Err(error) => self.halt(node, &Fatal::Log(error)),
+        }
+    }
+
+    fn sync(&mut self, node: u64) -> bool {
+        let site = &mut self.sites[place(node)];
+        if let Some(down_us) = site.fails_sync.take() {
+            self.rules().marks.set(Mark::SyncFailed);
+            // The engine ends with the first failed sync, and nothing is known of what was written.
+            self.stop(node, true, down_us);
+            return false;
+        }
+        site.disk.log.sync().expect("its failures are the simulator's own");
+        let last = site.disk.log.numbers().1;
+        self.rules().durable(node, last);
+        true
+    }
+
+    fn synced(&mut self, node: u64) {
+        if !self.sync(node) {
+            return;
+        }
+        let site = &mut self.sites[place(node)];
+        let running = site.running.as_mut().expect("it lives");
+        let placed = running.unreported.take().expect("a batch was written");
+        running.writer.report(placed);
+        self.begin_write(node);
+        self.turn_at(node, self.now + self.plan.wake_us);
+    }
+
+    fn freed(&mut self, node: u64) {
+        if self.sync(node) {
+            let site = &mut self.sites[place(node)];
+            site.writes_inline = false;
+            self.begin_write(node);
+            self.turn_at(node, self.now);
+        }
+    }
+
+    fn begin_flush(&mut self, node: u64) {
+        let site = &mut self.sites[place(node)];
+        let life = site.life;
+        let Some(running) = site.running.as_mut() else { return };
+        if running.chore.is_none()
+            && let Ok(chore) = running.chores.try_recv()
+        {
+            running.chore = Some(chore);
+            let at = self.now + self.sync_time(node);
+            self.push(at, Event::Flushed(node, life));
+        }
+    }
+
+    fn flushed(&mut self, node: u64) {
+        let running = self.sites[place(node)].running.as_mut().expect("it lives");
+        match running.end_chore() {
+            Ok(_) => {
+                let mut rules = self.rules();
+                rules.marks.set(Mark::Flushed);
+                rules.trace.note(node, What::Flushed, 0, [0; 3]);
+                drop(rules);
+                self.turn_at(node, self.now + self.plan.wake_us);
+            }
+            Err(fatal) => self.halt(node, &fatal),
+        }
+    }
+}
