@@ -114,12 +114,14 @@ impl Raft {
     {
         self.maybe_begin_round();
         let (committed, floor, last) = (self.committed, self.floor, self.log.last().index);
-        let window = self.config.inflight_bytes_max;
+        let (window, persisted) = (self.config.inflight_bytes_max, self.durability.persisted());
         let RoleState::Leader(leader) = &mut self.role else { return None };
         leader.assert_noop_taken();
         let (now, read_round) = (leader.now, leader.latest_round());
         let to = leader.peer_mut(peer)?;
         let room = to.room(window)?;
+        // A witness must not have what nobody has who may lead: it would refuse all others.
+        let last = if to.seat.is_witness() { last.min(persisted) } else { last };
         let first = to.next;
         if first > last && matches!(to.flow, Flow::Replicate { .. }) {
             return None;
