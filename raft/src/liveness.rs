@@ -127,10 +127,18 @@ impl Raft {
         }
     }
 
+    /// Forgets the leader. When this replica campaigns itself changes only if it never would have.
     #[cold]
     fn end_support(&mut self, now: Time) {
+        let at = self.election_deadline();
         self.support_until = now;
-        self.become_follower(now, None);
+        self.follow(None);
+        if at == Time::NEVER {
+            self.arm(now);
+        } else {
+            self.arm_at(now, at);
+            self.heard = false;
+        }
     }
 
     /// A leader that steps down tells those whose nodes support its own: they cannot know.

@@ -364,7 +364,7 @@ impl Raft {
     }
 
     /// Follows. Reads that wait for the role that ends are lost.
-    fn follow(&mut self, leader: Option<ReplicaId>) {
+    pub(crate) fn follow(&mut self, leader: Option<ReplicaId>) {
         self.reads_lost |= self.talk.lose_reads();
         self.resign();
         if let RoleState::Leader(old) = &self.role {
