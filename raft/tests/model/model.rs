@@ -105,6 +105,9 @@ impl Group {
         }
         let may_campaign = left.elections > 0 && self.candidates(world).contains(&number);
         let due = raft.deadline().is_some_and(|at| at <= world.now(&self.setup));
+        if left.wipes > 0 && !self.is_member(world, number) {
+            events.push(Event::Wipe(number));
+        }
         if left.compactions > 0 {
             events.push(Event::Compact(number));
         }
@@ -143,6 +146,15 @@ impl Group {
             let others = world.numbers().filter(|&to| to != number);
             events.extend(others.map(|to| Event::Transfer { from: number, to }));
         }
+    }
+
+    /// Whether the replica belongs to the membership that was committed last, or to any that may
+    /// replace it.
+    fn is_member(&self, world: &World, number: u64) -> bool {
+        let id = crate::world::id(number);
+        let counts = |node: &&crate::shared::Shared<crate::node::Node>| node.id != id;
+        let known = members(&world.ghost).last().is_none_or(|last| last.contains(id));
+        known || world.nodes.iter().filter(counts).any(|node| node.log.membership().contains(id))
     }
 
     fn candidates(&self, world: &World) -> &'static [u64] {
@@ -203,6 +215,7 @@ rules! {
     "apply order" => ApplyOrder,
     "fresh reads" => FreshReads,
     "membership in force" => MembershipInForce,
+    "changes are ordered" => OrderedChanges,
     "majorities meet" => QuorumsMeet,
 }
 
@@ -302,6 +315,12 @@ examples! {
             let installed = node.log.start.index.0 > 0 && !node.leads();
             let knows = |raft: &kontiki_raft::Raft| raft.committed() > node.log.start.index;
             installed && node.raft.as_ref().is_some_and(knows)
+        })
+    },
+    19 READDED "a replica begins anew and is added again" => |world| {
+        world.nodes.iter().any(|node| node.restarts > 0 && node.log.base.is_empty() && {
+            let knows = |raft: &kontiki_raft::Raft| raft.membership().contains(node.id);
+            node.raft.as_ref().is_some_and(knows)
         })
     },
     10 STEPPED_DOWN "a leader without a quorum steps down" => |world| {

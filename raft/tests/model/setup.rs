@@ -43,6 +43,8 @@ pub(crate) struct Budget {
     pub(crate) changes: u8,
     /// A replica forgets the log that it has applied.
     pub(crate) compactions: u8,
+    /// A replica that is no member loses everything, to be added again as a new one.
+    pub(crate) wipes: u8,
     /// A leader speaks to everybody, as after a heartbeat interval.
     pub(crate) beats: u8,
 }

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use kontiki_raft::{
-    AppendHeader, AppendOutcome, Extent, Index, MembershipProposed, Position, Proposed, Raft,
-    ReplicaId, SnapshotHeader, SnapshotOutcome, SnapshotRequest, SnapshotSent,
+    AppendHeader, AppendOutcome, Extent, HardState, Index, Membership, MembershipProposed,
+    Position, Proposed, Raft, ReplicaId, SnapshotHeader, SnapshotOutcome, SnapshotRequest,
+    SnapshotSent,
 };
 
-use crate::node::{Entries, Entry, Node, Packet, What, Write, changes_of, guarded, spans_of};
+use crate::node::{Disk, Entries, Entry, Node, Packet, What, Write, changes_of, guarded, spans_of};
 use crate::setup::Setup;
 use crate::shared::Shared;
 use crate::world::{Broken, Ghost, Rule, World, id, slot};
@@ -51,6 +52,8 @@ pub(crate) enum Event {
     LeaveJoint(u64),
     /// The replica forgets the log up to what it has applied.
     Compact(u64),
+    /// The replica, which is no member, begins anew.
+    Wipe(u64),
     /// The leader speaks to everybody.
     Beat(u64),
     /// The connection breaks, with what is on it, and stands again; both sides are told.
@@ -160,6 +163,7 @@ impl Step<'_> {
                 self.settle(node)
             }
             Event::Compact(number) => self.compact(number),
+            Event::Wipe(number) => self.wipe(number),
             Event::Beat(number) => {
                 spend(&mut self.world.left.beats)?;
                 let now = self.world.now(self.setup);
@@ -217,6 +221,21 @@ impl Step<'_> {
         let mut node = self.world.node(number).to_owned();
         node.start(self.setup, now);
         self.settle(node)?;
+        self.tell_others(number, true)
+    }
+
+    fn wipe(&mut self, number: u64) -> Option<()> {
+        spend(&mut self.world.left.wipes)?;
+        let now = self.world.now(self.setup);
+        let base = Arc::new(Membership::EMPTY);
+        let log = Entries::new(Position::ZERO, base);
+        let mut node = Node::new(id(number), Disk { hard_state: HardState::default(), log });
+        node.restarts = self.world.node(number).restarts + 1;
+        node.start(self.setup, now);
+        // What it has said before is still on its way.
+        self.world.net.retain(|flight| flight.to != number);
+        self.settle(node)?;
+        self.tell_others(number, false)?;
         self.tell_others(number, true)
     }
 
@@ -301,6 +320,13 @@ impl Step<'_> {
     }
 
     fn add_change(&mut self, node: &mut Node, change: &MembershipProposed) {
+        let committed = &self.ghost().committed;
+        let own = committed.iter().any(|(entry, _)| entry.term == change.proposed.term);
+        let before = node.log.changes().last().map_or(0, |before| before.index.0);
+        let ordered = own && before <= committed.len() as u64;
+        self.require(Rule::OrderedChanges, ordered, || {
+            format!("{:?} changes {before} to {change:?} too early", node.id)
+        });
         self.add_entry(node, change.proposed, What::Members(Arc::new(change.membership)));
     }
 

@@ -79,6 +79,9 @@ pub(crate) enum Rule {
     FreshReads,
     /// The membership in force is the last in the log.
     MembershipInForce,
+    /// A membership changes behind a commit of the leader's own term, and behind the commit of the
+    /// membership before.
+    OrderedChanges,
     /// Memberships that follow each other, and that of the newest leader and the last committed
     /// one, have no two majorities without a common voter.
     QuorumsMeet,
