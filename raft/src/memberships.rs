@@ -83,6 +83,13 @@ impl Memberships {
         found.expect("a log knows the membership where it begins").membership
     }
 
+    /// The memberships from the one in force at `index` to the last one before the present.
+    pub(crate) fn from(&self, index: Index) -> impl Iterator<Item = &Membership> {
+        let earlier = self.rest.as_ref().map_or(&[][..], |rest| &rest.earlier);
+        let behind = earlier.iter().skip(1).take_while(|at| at.index <= index).count();
+        earlier[behind..].iter().map(|at| &at.membership)
+    }
+
     /// The entry `index` carries `membership`.
     pub(crate) fn append(&mut self, index: Index, membership: &Membership) {
         assert!(index > self.since, "membership at {index:?} after {:?}", self.since);

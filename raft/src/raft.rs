@@ -175,9 +175,9 @@ impl Raft {
         self.electable = seat.is_some_and(Seat::may_lead);
     }
 
-    /// Whether this replica may be elected. One that could lead until the membership in force took
-    /// that from it still may while that one is not known committed: nobody else may have it, and
-    /// then nobody else can win (thesis §4.2.2).
+    /// Whether this replica may be elected. One that could lead by a membership which is not known
+    /// to be replaced for good still may: nobody else may have the later one, and then nobody else
+    /// can win (thesis §4.2.2).
     #[inline]
     pub(crate) fn is_electable(&self) -> bool {
         self.electable || (self.memberships.since() > self.committed && self.was_electable())
@@ -185,9 +185,9 @@ impl Raft {
 
     #[cold]
     fn was_electable(&self) -> bool {
-        let now = self.memberships.seat(self.id);
-        let before = self.memberships.at(self.committed).seat(self.id);
-        before.is_some_and(Seat::may_lead) && !now.is_some_and(Seat::is_witness)
+        let mut pending = self.memberships.from(self.committed).map(|at| at.seat(self.id));
+        let witness = self.memberships.seat(self.id).is_some_and(Seat::is_witness);
+        !witness && pending.any(|seat| seat.is_some_and(Seat::may_lead))
     }
 }
 

@@ -164,8 +164,9 @@ impl Oracle {
         let may = |membership: &Membership| {
             membership.seat(node.id).is_some_and(|seat| seat.votes() && !seat.is_witness())
         };
-        let before = raft.membership_at(raft.committed());
-        assert!(may(&membership) || before.as_ref().is_some_and(may), "{membership} leads");
+        let pending = raft.committed().0..raft.last().index.0;
+        let before = |index| raft.membership_at(Index(index)).as_ref().is_some_and(may);
+        assert!(may(&membership) || pending.into_iter().any(before), "{} leads", node.id);
         let voted = |voter: ReplicaId| {
             let other = |other: &&Node| other.id == voter && voter != node.id;
             let Some(other) = nodes.iter().find(other) else {

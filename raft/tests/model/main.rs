@@ -13,6 +13,7 @@
 //! Deliberately absent: any model of the protocol. Where an event depends on time, it is given at
 //! one of a few instants; what the core does with it is the core's own doing.
 
+mod changes;
 mod check;
 mod model;
 mod node;
@@ -25,7 +26,8 @@ mod world;
 
 use report::search;
 
-/// Switches on the planted bug that `KONTIKI_PLANTED` names, if the core was built with any.
+/// Switches on the planted bug that `KONTIKI_PLANTED` names, if the core was built with the feature
+/// `planted`. Then at least one model must fail.
 fn switch_planted() {
     let number = std::env::var("KONTIKI_PLANTED").ok().and_then(|number| number.parse().ok());
     kontiki_raft::planted::plant(number.and_then(kontiki_raft::planted::Bug::from_number));
@@ -88,31 +90,31 @@ fn connections_that_break() {
 #[test]
 fn m3_a_joint_change_that_replaces_the_leader() {
     switch_planted();
-    search(setups::joint_change());
+    search(changes::joint_change());
 }
 
 #[test]
 fn m7_a_joint_membership_left_on_request() {
     switch_planted();
-    search(setups::explicit_leave());
+    search(changes::explicit_leave());
 }
 
 #[test]
 fn m6_a_learner_that_is_promoted() {
     switch_planted();
-    search(setups::learner_promoted());
+    search(changes::learner_promoted());
 }
 
 #[test]
 fn m2_two_leaders_that_remove_each_other() {
     switch_planted();
-    search(setups::rival_changes());
+    search(changes::rival_changes());
 }
 
 #[test]
 fn snapshots_under_a_compacted_log() {
     switch_planted();
-    search(setups::snapshots());
+    search(changes::snapshots());
 }
 
 #[test]
@@ -136,5 +138,5 @@ fn reads_that_followers_forward() {
 #[test]
 fn m10_a_replica_removed_and_added_again() {
     switch_planted();
-    search(setups::readded());
+    search(changes::readded());
 }

@@ -153,7 +153,7 @@ impl Group {
     fn is_member(&self, world: &World, number: u64) -> bool {
         let id = crate::world::id(number);
         let counts = |node: &&crate::shared::Shared<crate::node::Node>| node.id != id;
-        let known = members(&world.ghost).last().map_or(true, |last| last.contains(id));
+        let known = members(&world.ghost).last().is_none_or(|last| last.contains(id));
         known || world.nodes.iter().filter(counts).any(|node| node.log.membership().contains(id))
     }
 
