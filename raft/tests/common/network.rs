@@ -56,10 +56,13 @@ impl Packet {
         }
     }
 
-    /// Orders a campaign.
-    fn is_order(&self) -> bool {
+    /// Asks for a vote, or for a campaign.
+    fn is_of_election(&self) -> bool {
         let Self::Message(message) = self else { return false };
-        matches!(message.kind, MessageKind::TimeoutNow { .. })
+        matches!(
+            message.kind,
+            MessageKind::PreVote { .. } | MessageKind::Vote { .. } | MessageKind::TimeoutNow { .. }
+        )
     }
 
     /// Never leaves its node, so nothing can lose it.
@@ -73,7 +76,7 @@ impl Cluster {
     /// Lets the packet arrive, unless its receiver is down or out of reach.
     pub(crate) fn deliver(&mut self, packet: Packet) {
         let (from, to) = (packet.from().get(), packet.to().get());
-        let barred = packet.is_order() && self.is_reborn(to);
+        let barred = packet.is_of_election() && self.is_reborn(to);
         if !self.running(to) || self.cut.contains(&(from, to)) || barred {
             self.lose(packet);
             return;
@@ -204,13 +207,10 @@ impl Cluster {
     /// back to whoever asked.
     fn post(&mut self, number: u64, packet: Packet) {
         let answers = match &packet {
-            Packet::Message(message) => !matches!(
-                message.kind,
-                MessageKind::PreVote { .. }
-                    | MessageKind::Vote { .. }
-                    | MessageKind::Heartbeat { .. }
-                    | MessageKind::TimeoutNow { .. }
-            ),
+            Packet::Message(message) => {
+                let beats = matches!(message.kind, MessageKind::Heartbeat { .. });
+                !packet.is_of_election() && !beats
+            }
             Packet::Append(..) | Packet::Snapshot(_) => false,
             Packet::Report { .. } | Packet::Beat(_) => true,
         };
