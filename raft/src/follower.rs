@@ -370,8 +370,9 @@ impl Raft {
     /// we hear no leader. Nothing changes here. A refusal carries our term, so that a replica
     /// which is behind in terms catches up instead of asking for ever (hazard E6).
     pub(crate) fn on_pre_vote(&mut self, now: Time, from: ReplicaId, term: Term, last: Position) {
-        let granted =
-            term >= self.hard_state.term && self.is_up_to_date(last) && !self.hears_leader(now);
+        // Whoever asks for votes leads no more, so it is not refused for its own sake.
+        let hears_another = self.leader() != Some(from) && self.hears_leader(now);
+        let granted = term >= self.hard_state.term && self.is_up_to_date(last) && !hears_another;
         let echo = if granted { term } else { self.hard_state.term };
         self.post_in(echo, from, MessageKind::PreVoteReply { granted });
     }

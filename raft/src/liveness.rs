@@ -77,6 +77,15 @@ impl Raft {
         self.is_checked() && now < self.support_until && (follows || self.promises())
     }
 
+    /// Our leader asks for votes in a later term: it leads no more, so no lease rests on what was
+    /// promised to it. Else one whose node lives, and is supported for ever, could neither lead
+    /// again nor let another lead.
+    pub(crate) fn release_from(&mut self, now: Time, candidate: ReplicaId) {
+        if self.leader() == Some(candidate) {
+            self.support_until = self.support_until.min(now);
+        }
+    }
+
     /// Whether a promise of support, which a lease may rest on, has not run out.
     pub(crate) fn is_bound(&self, now: Time) -> bool {
         self.promises() && now < self.support_until
@@ -196,7 +205,13 @@ impl Raft {
             RoleState::Leader(leader) if leader.asleep => leader.rouse(),
             RoleState::Follower(follower) if follower.asleep => {
                 follower.asleep = false;
-                self.arm(now);
+                if self.config.liveness == Liveness::External {
+                    return self.arm(now);
+                }
+                // As if the leader had just been heard. It is not given up for one who asks for
+                // votes because it has heard nothing: that is what sleep is.
+                self.heard = false;
+                self.note_heard(now);
             }
             RoleState::Leader(_)
             | RoleState::Follower(_)

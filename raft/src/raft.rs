@@ -193,7 +193,7 @@ impl Raft {
         if term < self.hard_state.term {
             return self.on_old_term(from, kind);
         }
-        if term > self.hard_state.term && !self.follow_term(now, term, kind) {
+        if term > self.hard_state.term && !self.follow_term(now, from, term, kind) {
             return;
         }
         match kind {
@@ -248,11 +248,14 @@ impl Raft {
     }
 
     /// Enters the later term of a message, if the message is a reason to. Returns whether it was.
-    fn follow_term(&mut self, now: Time, term: Term, kind: MessageKind) -> bool {
+    fn follow_term(&mut self, now: Time, from: ReplicaId, term: Term, kind: MessageKind) -> bool {
         let follows = match kind {
             // While we hear a leader, an election is a disturbance (thesis §4.2.3), except when
             // the leader itself asked for it.
-            MessageKind::Vote { forced, .. } => forced || !self.hears_leader(now),
+            MessageKind::Vote { forced, .. } => {
+                self.release_from(now, from);
+                forced || !self.hears_leader(now)
+            }
             // The echo of a request; nobody has entered that term.
             MessageKind::PreVoteReply { granted: true } => false,
             MessageKind::PreVoteReply { granted: false } => {
