@@ -13,7 +13,7 @@ use crate::message::{Message, MessageKind};
 use crate::planted::{self, Bug};
 use crate::quorum::VoteResult;
 use crate::raft::{Raft, RoleState};
-use crate::types::{HardState, ReplicaId, Time};
+use crate::types::{HardState, Index, ReplicaId, Time};
 
 /// Who was asked, and who agreed: one bit per slot of the membership.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,11 +25,13 @@ pub(crate) struct Ballot {
     forced: bool,
     /// When the campaign began.
     began_at: Time,
+    /// What is known to be in the log of the leader that this term has or had.
+    pub(crate) verified: Index,
 }
 
 impl Ballot {
-    const fn new(own: u16, granted: u16, forced: bool, began_at: Time) -> Self {
-        Self { asked: own, granted, refused: 0, forced, began_at }
+    const fn new(own: u16, granted: u16, forced: bool, began_at: Time, verified: Index) -> Self {
+        Self { asked: own, granted, refused: 0, forced, began_at, verified }
     }
 
     const fn count(&mut self, slot: usize, granted: bool) {
@@ -59,8 +61,8 @@ impl Raft {
         }
         // The timer draws anew, so that rivals part.
         self.become_follower(now, None);
-        let own = self.own_bit();
-        self.role = RoleState::PreCandidate(Ballot::new(own, own, false, now));
+        let (own, verified) = (self.own_bit(), self.verified());
+        self.role = RoleState::PreCandidate(Ballot::new(own, own, false, now, verified));
         self.judge(now);
     }
 
@@ -89,7 +91,8 @@ impl Raft {
         self.enter_term(HardState { term: self.hard_state.term.next(), vote: Some(self.id) });
         self.reads_lost |= self.talk.lose_reads();
         self.arm(now);
-        self.role = RoleState::Candidate(Ballot::new(self.own_bit(), 0, forced, now));
+        let own = self.own_bit();
+        self.role = RoleState::Candidate(Ballot::new(own, 0, forced, now, self.committed));
     }
 
     /// Whether everything that a request for votes claims is durable.

@@ -254,7 +254,13 @@ impl Raft {
             RoleState::Leader(leader) if leader.asleep => leader.rouse(),
             RoleState::Follower(follower) if follower.asleep => {
                 follower.asleep = false;
-                self.arm(now);
+                if self.config.liveness == Liveness::External {
+                    return self.arm(now);
+                }
+                // As if the leader had just been heard. It is not given up for one who asks for
+                // votes because it has heard nothing: that is what sleep is.
+                self.heard = false;
+                self.note_heard(now);
             }
             RoleState::Leader(_)
             | RoleState::Follower(_)

@@ -352,6 +352,14 @@ impl Raft {
     /// durable once a later term is.
     pub(crate) fn enter_term(&mut self, hard_state: HardState) {
         assert!(hard_state.term > self.hard_state.term, "terms only move on");
+        match &mut self.role {
+            // Of another leader's log nothing is known but what is committed.
+            RoleState::Follower(follower) => follower.verified = self.committed,
+            RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) => {
+                ballot.verified = self.committed;
+            }
+            RoleState::Leader(_) => {}
+        }
         self.hard_state = hard_state;
         self.durability.hard_state_changed();
         self.talk.clear();
@@ -374,7 +382,24 @@ impl Raft {
                 self.log.truncate(noop);
             }
         }
-        self.role = RoleState::Follower(Follower::new(leader, self.committed));
+        let mut follower = Follower::new(leader, self.verified());
+        if leader.is_some() && follower.verified > self.committed {
+            // Before we doubted it, the leader was owed an answer. It waits for that and sends
+            // nothing again on a connection that did not break (hazard G13).
+            follower.verify(self.committed);
+        }
+        self.role = RoleState::Follower(follower);
+    }
+
+    /// Everything up to here is in the log of the leader of our term, whether we follow it or ask
+    /// for another one.
+    pub(crate) fn verified(&self) -> Index {
+        let in_term = match &self.role {
+            RoleState::Follower(follower) => follower.verified,
+            RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) => ballot.verified,
+            RoleState::Leader(_) => Index::ZERO,
+        };
+        in_term.max(self.committed)
     }
 
     /// Whether leaders check their quorum and votes are refused under a live leader.

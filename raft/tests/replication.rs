@@ -5,10 +5,10 @@ mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use common::{Cluster, ENTRY_BYTES, Packet, config, id, position};
+use common::{Cluster, ENTRY_BYTES, Packet, config, id, message, position};
 use kontiki_raft::{
     AppendHeader, AppendOutcome, Config, Extent, Index, MessageKind, ProgressState, ProposeError,
-    SnapshotRequest, Span, Term,
+    Role, SnapshotRequest, Span, Term,
 };
 
 fn deliver_all(cluster: &mut Cluster) {
@@ -521,17 +521,44 @@ fn a_no_op_that_nobody_made_a_block_for_leaves_with_the_leadership() {
     cluster.campaign(1);
     let (now, term) = (cluster.now, Term(1));
     // The votes arrive and a later term does, before the caller comes to ask for the no-op.
-    let grant = |from, to, kind| common::message(from, to, 0, kind);
+    let grant = |from, to, kind| message(from, to, 0, kind);
     let raft = cluster.raft_mut(1);
     raft.step(now, &grant(2, 1, MessageKind::PreVoteReply { granted: true }));
     let seq = raft.take_persist().unwrap().seq;
     raft.on_persisted(seq);
-    raft.step(now, &common::message(2, 1, 1, MessageKind::VoteReply { granted: true }));
+    raft.step(now, &message(2, 1, 1, MessageKind::VoteReply { granted: true }));
     assert!(raft.is_leader() && raft.last() == position(1, 1) && raft.term() == term);
     let forced = MessageKind::Vote { last: position(1, 5), forced: true };
-    raft.step(now, &common::message(3, 1, 2, forced));
+    raft.step(now, &message(3, 1, 2, forced));
     assert!(!raft.is_leader());
     assert_eq!((raft.take_noop(), raft.last()), (None, position(0, 0)));
     assert_eq!(raft.take_persist().unwrap().append, None);
     raft.check_invariants();
+}
+
+#[test]
+fn g13_a_follower_that_doubted_its_leader_still_acknowledges_what_it_took() {
+    let mut cluster = Cluster::new(3, 1);
+    cluster.elect(1);
+    cluster.run();
+    let proposed = cluster.propose(1, 1).unwrap();
+    cluster.send_appends(1);
+    deliver_all(&mut cluster);
+    // The follower's disk is slow, and its leader silent for long enough to be doubted.
+    let now = kontiki_raft::Time(cluster.now.0 + 1_000_000);
+    cluster.raft_mut(2).on_deadline(now);
+    assert_eq!(cluster.raft(2).role(), Role::PreCandidate);
+    let beat = MessageKind::Heartbeat {
+        commit: Index::ZERO,
+        floor: Index::ZERO,
+        read_round: 0,
+        sleep: false,
+    };
+    let term = cluster.raft(1).term();
+    cluster.raft_mut(2).step(now, &message(1, 2, term.0, beat));
+    while cluster.write(2) || cluster.persist(2) {}
+    let raft = cluster.raft_mut(2);
+    let acks: Vec<_> = std::iter::from_fn(|| raft.take_message()).map(|m| m.kind).collect();
+    let acked = |kind: &MessageKind| matches!(kind, MessageKind::AppendAck { matched, .. } if matched.index == proposed.last);
+    assert!(acks.iter().any(acked), "{acks:?}");
 }

@@ -12,7 +12,7 @@ pub(crate) fn nightly() -> bool {
 }
 
 /// Where a search by night stops that has not come to its end.
-pub(crate) const BOUND: usize = 50_000_000;
+pub(crate) const BOUND: usize = 30_000_000;
 
 fn config() -> Config {
     Config { election_timeout_us: 100_000, heartbeat_us: 20_000, ..Config::default() }
@@ -57,7 +57,7 @@ pub(crate) fn three_voters() -> Setup {
     Setup {
         budget: Budget { elections: 2, proposals: 1, crashes, ..Budget::default() },
         sometimes: &[example::REELECTED, example::TWO_LEADERS, example::COMMITTED_AFTER],
-        states_max: nightly().then_some(2 * BOUND),
+        states_max: nightly().then_some(4 * BOUND),
         ..base("three voters")
     }
 }
