@@ -206,6 +206,7 @@ pub mod metrics;
 mod node;
 mod opening;
 pub mod parts;
+pub mod planted;
 pub mod range;
 mod router;
 pub mod shard;

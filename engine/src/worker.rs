@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
-use kontiki_net::{Block, BlockKind, Net, NetEvent, Outbox};
+use kontiki_net::{Block, BlockKind, DecodeError, Frame, Net, NetEvent, Outbox};
 use kontiki_raft::Time;
 use parking_lot::Mutex;
 
@@ -195,6 +195,20 @@ impl<M: StateMachine> Worker<M> {
     #[must_use]
     pub const fn machine(&self) -> &M {
         &self.parts.machine
+    }
+
+    /// Takes a frame that no connection brought, as the transport would hand it over: for those who repeat frames, or
+    /// have one overtake another.
+    ///
+    /// # Errors
+    /// As [`Shard::messages`].
+    pub fn take_frame(
+        &mut self,
+        now: Time,
+        node: u64,
+        frame: &Frame<'_>,
+    ) -> Result<(), DecodeError> {
+        self.parts.shard.messages(now, node, frame.messages(), &mut self.out)
     }
 
     /// A turn that does not sleep, at the time `now`: for those who drive a worker without a thread.

@@ -14,9 +14,10 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 
 use crate::metrics::Metrics;
+use crate::planted::{self, Bug};
 use crate::router::{Router, ToWorker};
 use crate::shard::{Retention, RoundWrite};
-use crate::store::{LogBatch, LogStore, Part, StoreError};
+use crate::store::{LogBatch, LogStore, Part, StoreError, Written};
 
 /// Rounds that may wait for the writer. A worker that gets this far ahead waits, which is what slows down who
 /// sends to it; the writer takes all of them into one batch.
@@ -112,7 +113,12 @@ impl LogSlot {
 
     /// Writes and syncs the batch. Returns where its rounds went.
     fn write(&mut self) -> Result<&mut Vec<Placed>, StoreError> {
-        let written = self.log.write(&self.batch)?;
+        let written = match self.log.write(&self.batch) {
+            Err(StoreError::SyncFailed(_)) if planted::has(Bug::SyncErrorSwallowed) => {
+                Written { number: self.last + 1, bytes: 0 }
+            }
+            result => result?,
+        };
         self.last = written.number;
         for placed in &mut self.placed {
             placed.number = written.number;
@@ -193,6 +199,13 @@ impl Writer {
         while slot.bytes < BATCH_BYTES_MAX && slot.placed.len() < ROUNDS_QUEUED_MAX {
             let Ok(job) = self.jobs.try_recv() else { break };
             slot.add(job.shard, job.write);
+        }
+        if planted::has(Bug::ReportBeforeSync) {
+            let number = slot.last + 1;
+            let early = slot.placed.drain(..).map(|placed| Placed { number, ..placed }).collect();
+            drop(slot);
+            self.report(early);
+            slot = self.slot.lock();
         }
         Ok(std::mem::take(slot.write()?))
     }

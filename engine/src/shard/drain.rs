@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use kontiki_net::BlockSource;
 use kontiki_net::{BlockKind, BlockMeta, Run, encode_block};
-use kontiki_raft::{Extent, Index, ProposeError, Proposed};
+use kontiki_raft::{Extent, Index, MessageKind, ProposeError, Proposed};
 
 use crate::error::RequestError;
 use crate::log::index::{BlockIndex, BlockRef};
 use crate::log::rounds::Rounds;
+use crate::planted::{self, Bug};
 
 use super::output::{Committed, Links, Output, RoundWrite};
 use super::proposals::cost;
@@ -66,7 +67,12 @@ impl Shard {
         let leads = replica.raft.is_leader().then(|| replica.raft.term());
         if replica.led != leads {
             // Even re-elected at once, what an earlier term proposed may have been overwritten.
-            replica.proposals.lose_waiting(RequestError::LeaderLost, out);
+            let lost = if planted::has(Bug::LostIsRefused) {
+                RequestError::NotLeader { leader: None }
+            } else {
+                RequestError::LeaderLost
+            };
+            replica.proposals.lose_waiting(lost, out);
             replica.led = leads;
             out.counts.elections += u64::from(leads.is_some());
         }
@@ -188,12 +194,16 @@ impl Shard {
 
     /// Everything else that the core lets out now: acks and votes whose durability gate is open, heartbeats.
     fn send_messages(&mut self, slot: u32, links: &mut impl Links, out: &mut Output) {
+        let wrong = planted::has(Bug::AckOfOtherGroup);
+        let before = if wrong { self.replicas[slot.saturating_sub(1) as usize].group } else { 0 };
         let replica = &mut self.replicas[slot as usize];
         while let Some(message) = replica.raft.take_message() {
             let node = replica.node_of(message.to).expect("the core writes to members only");
             // Without a connection nobody would hear it; both ends start over when it is up.
             if let Some(outbox) = links.outbox(node) {
-                outbox.push_message(replica.group, &message);
+                let is_ack = matches!(message.kind, MessageKind::AppendAck { .. });
+                let astray = is_ack && wrong;
+                outbox.push_message(if astray { before } else { replica.group }, &message);
                 out.counts.messages_out += 1;
             }
         }

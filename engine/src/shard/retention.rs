@@ -12,6 +12,7 @@ use kontiki_raft::Index;
 
 use super::Shard;
 use super::output::{Output, Retention};
+use crate::planted::{self, Bug};
 
 /// What each replica had applied when a flush cycle began.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ impl Shard {
     pub fn durable(&mut self, marks: &AppliedMarks, out: &mut Output) {
         for &(slot, durable) in &marks.0 {
             let replica = &mut self.replicas[slot as usize];
+            let wrong = planted::has(Bug::CompactPastDurable);
+            let durable = if wrong { replica.applied } else { durable };
             let limit = durable.min(replica.raft.log_floor());
             let Some(through) = replica.log.boundary_at_or_before(limit) else { continue };
             let position = replica.raft.on_compacted(through);

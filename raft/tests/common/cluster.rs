@@ -219,7 +219,7 @@ impl Cluster {
 
     /// Whether the replica came back new under its old name and does not hold its own removal yet.
     /// Until then its log passes memberships in which it had a vote, and it has forgotten how it
-    /// used that, so its caller lets it take no part in elections.
+    /// used that, so its caller does not let it campaign.
     pub(crate) fn is_reborn(&self, number: u64) -> bool {
         let node = self.node(number);
         node.wipes > 0 && node.disk.log.last() < node.wiped_at

@@ -56,13 +56,10 @@ impl Packet {
         }
     }
 
-    /// Asks for a vote, or for a campaign.
-    fn is_of_election(&self) -> bool {
+    /// Orders a campaign.
+    fn is_order(&self) -> bool {
         let Self::Message(message) = self else { return false };
-        matches!(
-            message.kind,
-            MessageKind::PreVote { .. } | MessageKind::Vote { .. } | MessageKind::TimeoutNow { .. }
-        )
+        matches!(message.kind, MessageKind::TimeoutNow { .. })
     }
 
     /// Never leaves its node, so nothing can lose it.
@@ -76,7 +73,7 @@ impl Cluster {
     /// Lets the packet arrive, unless its receiver is down or out of reach.
     pub(crate) fn deliver(&mut self, packet: Packet) {
         let (from, to) = (packet.from().get(), packet.to().get());
-        let barred = packet.is_of_election() && self.is_reborn(to);
+        let barred = packet.is_order() && self.is_reborn(to);
         if !self.running(to) || self.cut.contains(&(from, to)) || barred {
             self.lose(packet);
             return;
@@ -118,7 +115,11 @@ impl Cluster {
     fn heard(&mut self, number: u64, term: Term, from: ReplicaId, session: u32) {
         let follows = self.raft(number).term() == term && self.raft(number).leader() == Some(from);
         if follows {
-            self.node_mut(number).heard = Some((term, from, session));
+            let node = self.node_mut(number);
+            // What is said to an earlier stay is not heard any more.
+            let later = node.heard.filter(|&(at, by, _)| (at, by) == (term, from));
+            let session = later.map_or(session, |(_, _, later)| session.max(later));
+            node.heard = Some((term, from, session));
         }
     }
 
@@ -207,10 +208,13 @@ impl Cluster {
     /// back to whoever asked.
     fn post(&mut self, number: u64, packet: Packet) {
         let answers = match &packet {
-            Packet::Message(message) => {
-                let beats = matches!(message.kind, MessageKind::Heartbeat { .. });
-                !packet.is_of_election() && !beats
-            }
+            Packet::Message(message) => !matches!(
+                message.kind,
+                MessageKind::PreVote { .. }
+                    | MessageKind::Vote { .. }
+                    | MessageKind::Heartbeat { .. }
+                    | MessageKind::TimeoutNow { .. }
+            ),
             Packet::Append(..) | Packet::Snapshot(_) => false,
             Packet::Report { .. } | Packet::Beat(_) => true,
         };

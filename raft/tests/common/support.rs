@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use kontiki_raft::{ReplicaId, Time};
+use kontiki_raft::{ReplicaId, Term, Time};
 
 use super::cluster::{Cluster, id};
 use super::network::Packet;
@@ -34,14 +34,31 @@ pub(crate) struct Support {
     promised: BTreeMap<(ReplicaId, ReplicaId), (u64, Time)>,
     /// By supported and promiser: until when by the clock of the supported.
     counted: BTreeMap<(ReplicaId, ReplicaId), Time>,
+    /// The epoch of each node: a restart begins another, and so does a lapse of support, or those
+    /// who still support what it led would wait for ever.
+    epochs: BTreeMap<ReplicaId, u64>,
+    /// In which epoch of its node each leader began to lead; its messages say so.
+    begun: BTreeMap<(Term, ReplicaId), u64>,
     /// Until when a restarted node waits, by its clock.
     waits: BTreeMap<ReplicaId, Time>,
+}
+
+impl Support {
+    fn epoch(&self, node: ReplicaId) -> u64 {
+        self.epochs.get(&node).copied().unwrap_or(0)
+    }
+
+    /// What was promised for the epoch that ends counts no more.
+    fn begin_epoch(&mut self, node: ReplicaId) {
+        *self.epochs.entry(node).or_insert(0) += 1;
+        self.counted.retain(|&(supported, _), _| supported != node);
+    }
 }
 
 impl Cluster {
     /// The node asks all others for support.
     pub(crate) fn beat(&mut self, number: u64) {
-        let (at, epoch) = (self.clock(number), self.node(number).restarts);
+        let (at, epoch) = (self.clock(number), self.support.epoch(id(number)));
         for other in self.numbers().filter(|&other| other != number) {
             let beat = Beat { from: id(number), to: id(other), epoch, at, answer: false };
             self.net.push_back(Packet::Beat(beat));
@@ -52,7 +69,7 @@ impl Cluster {
         let Beat { from, to, epoch, at, answer } = beat;
         let now = self.clock(to.get());
         if answer {
-            if epoch == self.node(to.get()).restarts {
+            if epoch == self.support.epoch(to) {
                 let until = at.after(COUNTED_US);
                 let counted = self.support.counted.entry((to, from)).or_default();
                 *counted = until.max(*counted);
@@ -77,12 +94,19 @@ impl Cluster {
             return;
         }
         let (me, now) = (id(number), self.clock(number));
+        let (term, epoch) = (self.raft(number).term(), self.support.epoch(me));
+        if self.raft(number).is_leader() {
+            self.support.begun.entry((term, me)).or_insert(epoch);
+        }
         let wait = self.support.waits.get(&me).copied().unwrap_or_default();
         // Without a leader, what was said of the last one still holds.
         let Some(leader) = self.raft(number).leader().filter(|&leader| leader != me) else {
             return;
         };
+        // A node that comes back in a later epoch has lost what it led in the one before.
+        let begun = self.support.begun.get(&(term, leader));
         let promised = self.support.promised.get(&(me, leader));
+        let promised = promised.filter(|(epoch, _)| Some(epoch) == begun);
         let until = promised.map_or(Time(0), |&(_, until)| until).max(wait);
         self.raft_mut(number).leader_supported_until(now, until);
     }
@@ -92,7 +116,11 @@ impl Cluster {
         let (me, now) = (id(number), self.clock(number));
         let counted = self.support.counted.clone();
         let support = |peer| counted.get(&(me, peer)).copied().unwrap_or_default();
+        let led = self.raft(number).is_leader();
         let supported = self.raft_mut(number).check_support(now, support);
+        if led && !supported {
+            self.support.begin_epoch(me);
+        }
         self.after_input(number);
         supported
     }
@@ -103,7 +131,7 @@ impl Cluster {
         }
         let (me, now) = (id(number), self.clock(number));
         self.support.promised.retain(|&(promiser, _), _| promiser != me);
-        self.support.counted.retain(|&(supported, _), _| supported != me);
+        self.support.begin_epoch(me);
         // The first start of all has promised nothing yet.
         let first = self.node(number).restarts == 1;
         let until = if first { now } else { now.after(PROMISE_US) };

@@ -1,8 +1,13 @@
 //! Histories that failed once, as small as they were cut: each names what was wrong.
 
+use kontiki_raft::Liveness;
+
 use super::commands::{
-    Alter::Remove,
-    Command::{self, Campaign, Change, Crash, Elect, Expire, Pass, Propose, Read, Restart, Settle},
+    Alter::{Remove, Witness},
+    Command::{
+        self, AppendAll, Campaign, Change, CheckSupport, Crash, DeliverAll, Elect, Expire, Isolate,
+        Pass, Propose, Read, Restart, Settle, Sync,
+    },
 };
 use super::shrink::{list, run};
 use super::world::{Case, World};
@@ -47,4 +52,39 @@ fn an_uncommitted_entry_of_a_later_term_rejects_no_proposal() {
         Crash(0, 0),
     ];
     holds(world, &commands);
+}
+
+/// Only the leader's disk has its removal, so only the leader can win; its own log says that it is
+/// no member.
+#[test]
+fn thesis_4_2_2_one_that_was_removed_but_not_for_certain_still_campaigns() {
+    let remove = Change(0, 0, vec![(Remove, 0)]);
+    holds(World::plain(2, 0), &[Elect(0), remove, Sync(0), Crash(0, 0)]);
+}
+
+/// The removal of the leader is committed on witnesses alone; replica 2, the only one who may
+/// lead then, does not have it yet.
+#[test]
+fn a_leader_that_was_removed_leads_on_until_its_heir_has_everything() {
+    let witnesses = Change(0, 2, vec![(Witness, 2), (Witness, 3), (Witness, 4)]);
+    let remove = Change(0, 0, vec![(Remove, 0)]);
+    let commands = [Elect(0), witnesses, Settle(8), Isolate(1), remove, Settle(8)];
+    holds(World::plain(5, 0), &commands);
+}
+
+/// The node of a leader that stepped down is supported for ever, but the group must not be.
+#[test]
+fn a_leader_that_asks_for_votes_is_refused_none_for_its_own_sake() {
+    let world = World { liveness: Liveness::External, ..World::plain(2, 0) };
+    holds(world, &[Elect(0), CheckSupport(0)]);
+}
+
+/// What the leader loses with its memory must not be on a witness, who could never lead with it.
+#[test]
+fn a_witness_is_sent_only_what_the_leader_has_persisted() {
+    let witness = Change(0, 0, vec![(Witness, 1)]);
+    let lost = [Propose(0, 1), AppendAll(0), DeliverAll, Sync(1), Crash(0, 0)];
+    let mut commands = vec![Elect(0), witness, Settle(8)];
+    commands.extend(lost);
+    holds(World::plain(2, 0), &commands);
 }

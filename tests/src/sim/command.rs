@@ -4,6 +4,7 @@
 //! --seeds N     so many seeds (default: what a check of a change runs)
 //! --seed S      begin with this one
 //! --minutes M   as many seeds as fit
+//! --planted     switch each planted bug on in turn, and say how many seeds it took to find it (needs the feature)
 //! --trace N     of a seed that fails, print the last N events of its group (default 60)
 //! ```
 //!
@@ -36,6 +37,7 @@ struct Options {
     first: u64,
     minutes: Option<u64>,
     trace: usize,
+    planted: bool,
 }
 
 /// Sums over all seeds.
@@ -58,6 +60,7 @@ struct Totals {
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match parse(&args) {
+        Ok(Some(options)) if options.planted => super::planted::main(options.first),
         Ok(Some(options)) => run_all(options),
         // The test runner asks what there is, or for other tests.
         Ok(None) => ExitCode::SUCCESS,
@@ -69,7 +72,8 @@ pub fn main() -> ExitCode {
 }
 
 fn parse(args: &[String]) -> Result<Option<Options>, String> {
-    let mut options = Options { seeds: SEEDS_OF_A_CHECK, first: 0, minutes: None, trace: 60 };
+    let mut options =
+        Options { seeds: SEEDS_OF_A_CHECK, first: 0, minutes: None, trace: 60, planted: false };
     let mut args = args.iter();
     while let Some(word) = args.next() {
         let mut number = || {
@@ -81,6 +85,7 @@ fn parse(args: &[String]) -> Result<Option<Options>, String> {
             "--seed" => options.first = number()?,
             "--minutes" => options.minutes = Some(number()?),
             "--trace" => options.trace = usize::try_from(number()?).unwrap_or(usize::MAX),
+            "--planted" => options.planted = true,
             "--list" => return Ok(None),
             "--nocapture" | "--no-capture" | "-q" | "--quiet" | "--test-threads" => {}
             other if other.starts_with('-') => return Err(format!("no word {other}")),

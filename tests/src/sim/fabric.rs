@@ -261,6 +261,27 @@ impl Fabric {
         }
     }
 
+    /// Somebody who is nowhere calls `node` and sends these bytes. Gives the connection's number.
+    #[must_use]
+    pub fn call_from_outside(&self, from: u64, node: u64, bytes: &[u8]) -> u64 {
+        let mut inner = self.lock();
+        let id = inner.connect(from, u64::MAX, node);
+        // Its kernel holds it up, whatever becomes of the node whose line it uses.
+        inner.write(id, 0, &[IoSlice::new(bytes)]).expect("an empty pipe has room");
+        id
+    }
+
+    /// What came back on a call from outside.
+    #[must_use]
+    pub fn answer_to_outside(&self, id: u64) -> Vec<u8> {
+        let mut inner = self.lock();
+        let mut bytes = vec![0; 1024];
+        let n = inner.read(id, 0, &mut bytes).unwrap_or(0);
+        bytes.truncate(n);
+        inner.close(id, 0);
+        bytes
+    }
+
     /// Connections that there are.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -409,7 +430,8 @@ impl Inner {
         let (other_up, other_boot) = (self.host(b).up, self.host(b).boot);
         let connection = self.connections.get_mut(&id).expect("seen just now");
         let other = &connection.ends[1 - from];
-        if other.silent || other.gone || other.boot != other_boot {
+        let outside = other.boot == u64::MAX && !other.gone;
+        if !outside && (other.silent || other.gone || other.boot != other_boot) {
             if other_up {
                 // Its kernel does not know the connection, and says so.
                 self.happen(Due::End(id, from, Ending::Reset));
@@ -438,9 +460,8 @@ impl Inner {
         let ids: Vec<u64> = self.connections.keys().copied().collect();
         for id in ids {
             let connection = self.connections.get_mut(&id).expect("listed just now");
-            let Some(at) = connection.ends.iter().position(|end| end.node == node) else {
-                continue;
-            };
+            let is_here = |end: &End| end.node == node && end.boot != u64::MAX;
+            let Some(at) = connection.ends.iter().position(is_here) else { continue };
             let end = &mut connection.ends[at];
             let was_gone = std::mem::replace(&mut end.gone, true);
             let other = connection.ends[1 - at].node;
@@ -524,6 +545,7 @@ impl Inner {
             None => {}
         }
         let (from, to) = (connection.ends[at].node, connection.ends[1 - at].node);
+        let boot = connection.ends[at].boot.max(connection.ends[1 - at].boot);
         let pipe = &mut connection.pipes[at];
         let room = capacity.saturating_sub(pipe.bytes);
         let listed: usize = slices.iter().map(|slice| slice.len()).sum();
@@ -545,7 +567,9 @@ impl Inner {
         let (mut seen, mut frames) = (std::mem::take(&mut pipe.seen), Vec::new());
         split_frames(&mut seen, &mut frames);
         pipe.seen = seen;
-        self.sent.extend(frames.into_iter().map(|frame| (from, to, frame)));
+        if boot != u64::MAX {
+            self.sent.extend(frames.into_iter().map(|frame| (from, to, frame)));
+        }
         self.launch(id, at, data);
         Ok(n)
     }

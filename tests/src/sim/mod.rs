@@ -24,12 +24,14 @@
 pub mod checker;
 pub mod clock;
 pub mod command;
+pub mod copies;
 pub mod fabric;
 pub mod ledger;
 pub mod load;
 pub mod marks;
 pub mod node;
 pub mod plan;
+pub mod planted;
 pub mod random;
 pub mod run;
 pub mod shrink;

@@ -6,6 +6,7 @@
 //! Deliberately absent: time. `world.rs` says when each of them has its turn.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam::channel::{Receiver, bounded};
@@ -45,6 +46,17 @@ pub struct Disk {
     pub log: MemoryLog,
     /// The state.
     pub state: SimState,
+    /// What is wrong with it.
+    pub trouble: Arc<Trouble>,
+}
+
+/// What is wrong with a disk: shared with the log that writes to it.
+#[derive(Debug, Default)]
+pub struct Trouble {
+    /// The next sync fails.
+    pub fail_next: AtomicBool,
+    /// The batch whose sync failed; 0 when none did. It may look as if it were there, until the power goes.
+    pub failed: AtomicU64,
 }
 
 impl Disk {
@@ -58,7 +70,7 @@ impl Disk {
         let (cluster_id, node_id) = (config.cluster_id, config.node_id);
         let identity = Identity { cluster_id, node_id, store_id, boot_epoch: 0 };
         let log = MemoryLog::new(identity, records, Durability::Os);
-        Ok(Self { log, state: SimState::default() })
+        Ok(Self { log, state: SimState::default(), trouble: Arc::default() })
     }
 }
 
@@ -68,6 +80,7 @@ struct Log {
     node: u64,
     log: MemoryLog,
     state: SimState,
+    trouble: Arc<Trouble>,
     rules: Rules,
 }
 
@@ -77,6 +90,10 @@ impl LogStore for Log {
         let applied = |group| self.state.durable_applied(group);
         let mut rules = self.rules.lock().expect("one thread");
         rules.written(self.node, written.number, batch, applied);
+        if self.trouble.fail_next.swap(false, Ordering::Relaxed) {
+            self.trouble.failed.store(written.number, Ordering::Relaxed);
+            return Err(StoreError::SyncFailed("the disk says so".to_owned()));
+        }
         Ok(written)
     }
 
@@ -191,6 +208,7 @@ pub fn config_of(plan: &Plan, node: u64) -> Config {
     config.log_retain_bytes = plan.log_retain_bytes;
     config.flush_interval = std::time::Duration::from_micros(plan.flush_interval_us);
     config.log_writer = plan.log_writer;
+    config.inbox_bytes_max = plan.inbox_bytes_max;
     config.seed = plan.seed ^ node;
     let others = (1..=plan.nodes).filter(|&peer| peer != node);
     config.peers = others.map(|peer| (peer, address_of(peer))).collect();
@@ -214,7 +232,8 @@ impl Running {
         let records = disk.log.groups();
         let fresh = records.iter().all(|(_, record)| record.hard_state.term.0 == 0);
         let (log, state, rules) = (disk.log.clone(), disk.state.clone(), Arc::clone(rules));
-        let mut log = Log { node, log, state, rules: Arc::clone(&rules) };
+        let trouble = Arc::clone(&disk.trouble);
+        let mut log = Log { node, log, state, trouble, rules: Arc::clone(&rules) };
         let mut builders = rebuild(config, &mut log, &records)?;
         let builder = builders.pop().expect("one worker, one builder");
 

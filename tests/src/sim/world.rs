@@ -13,15 +13,18 @@ mod heal;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kontiki::error::Fatal;
 use kontiki::range::RangeMap;
 use kontiki::{Bootstrap, Completion, Config};
+use kontiki_net::{FRAME_BYTES_MAX, Frame, FrameKind};
 use kontiki_raft::Time;
 
 use super::checker::Budget;
 use super::clock::Clock;
+use super::copies::Copies;
 use super::fabric::{Due, Fabric};
 use super::ledger::Ledger;
 use super::load::Load;
@@ -63,6 +66,10 @@ enum Event {
     /// A client has waited long enough for a request.
     Patience(usize, u64),
     Fault(usize),
+    /// A frame comes once more.
+    Copy(usize),
+    /// The answer to a call from outside is looked at; the node that was called.
+    Outside(u64, u64),
     Look,
 }
 
@@ -79,7 +86,8 @@ struct Site {
     /// Its worker wrote a batch itself, which is not on the disk yet.
     writes_inline: bool,
     stall_until: u64,
-    fails_sync: Option<u64>,
+    /// For how long it stays down when its disk has failed it.
+    down_us: u64,
     clock: Clock,
     /// The replica that was looked at last.
     looked: u32,
@@ -117,6 +125,7 @@ pub struct World {
     roused: Vec<u64>,
     sent: Vec<(u64, u64, Vec<u8>)>,
     answers: Vec<Completion>,
+    copies: Copies,
 }
 
 fn place(node: u64) -> usize {
@@ -146,7 +155,7 @@ impl World {
                 busy_until: 0,
                 writes_inline: false,
                 stall_until: 0,
-                fails_sync: None,
+                down_us: 0,
                 clock: Clock::new(0, dice.between(1_000_000, 1_000_000_000_000)),
                 looked: 0,
             }
@@ -168,6 +177,7 @@ impl World {
             roused: Vec::new(),
             sent: Vec::new(),
             answers: Vec::new(),
+            copies: Copies::new(plan.copies, Rng::stream(plan.seed, "copies")),
             plan,
         };
         world.begin();
@@ -254,6 +264,8 @@ impl World {
             }
             Event::Patience(client, id) => self.give_up(client, id),
             Event::Fault(number) => self.fault(number),
+            Event::Copy(number) => self.copy(number),
+            Event::Outside(node, id) => self.outside(node, id),
             Event::Look => self.look(),
         }
     }
@@ -321,6 +333,7 @@ impl World {
         site.disk = Disk {
             log: site.disk.log.crash(kept),
             state: site.disk.state.crash(usize::try_from(flushed).expect("a few batches")),
+            trouble: Arc::default(),
         };
         let last = site.disk.log.numbers().1;
         let life = site.life;
@@ -365,8 +378,33 @@ impl World {
         self.after_turn(node);
     }
 
+    /// A frame comes once more, or when its receiver can take it.
+    fn copy(&mut self, number: usize) {
+        let Some((from, to, bytes)) = self.copies.take(number) else { return };
+        let site = &mut self.sites[place(to)];
+        if site.busy_until > self.now || site.writes_inline {
+            return; // A copy that comes at a bad time is no loss.
+        }
+        let now = Time(site.clock.local(self.now));
+        let Some(running) = &mut site.running else { return };
+        let Ok((frame, _)) = Frame::parse(&bytes, FRAME_BYTES_MAX) else { return };
+        if frame.kind() != FrameKind::Messages {
+            return;
+        }
+        match running.worker.take_frame(now, from, &frame) {
+            Ok(()) => self.turn_at(to, self.now + self.plan.wake_us),
+            Err(error) => self.fail(None, format!("node {to} does not understand {from}: {error}")),
+        }
+    }
+
     /// A node has ended itself.
     fn halt(&mut self, node: u64, fatal: &Fatal) {
+        let site = &self.sites[place(node)];
+        if site.disk.trouble.failed.load(Ordering::Relaxed) > 0 {
+            // As it should. What the disk took for written may be gone all the same.
+            self.rules().marks.set(Mark::SyncFailed);
+            return self.stop(node, true, site.down_us);
+        }
         self.fail(None, format!("node {node} ends itself: {fatal}"));
     }
 
@@ -376,6 +414,7 @@ impl World {
         let mut rules = self.rules.lock().expect("one thread");
         for (from, to, frame) in self.sent.drain(..) {
             rules.sent(from, to, &frame);
+            self.copies.offer(now, from, to, frame);
         }
         let site = &mut self.sites[place(node)];
         let running = site.running.as_mut().expect("it had its turn");
@@ -393,6 +432,9 @@ impl World {
             self.sites[place(node)].busy_until = until;
             self.rules().marks.set(Mark::Inline);
             self.push(until, Event::Freed(node, life));
+        }
+        for (at, number) in self.copies.take_due() {
+            self.push(at, Event::Copy(number));
         }
         self.answer(node);
         self.begin_write(node);
@@ -436,24 +478,18 @@ impl World {
         }
     }
 
-    fn sync(&mut self, node: u64) -> bool {
+    fn sync(&mut self, node: u64) {
         let site = &mut self.sites[place(node)];
-        if let Some(down_us) = site.fails_sync.take() {
-            self.rules().marks.set(Mark::SyncFailed);
-            // The engine ends with the first failed sync, and nothing is known of what was written.
-            self.stop(node, true, down_us);
-            return false;
+        if site.disk.trouble.failed.load(Ordering::Relaxed) > 0 {
+            return; // Whoever goes on after a failed sync has nothing durable any more.
         }
         site.disk.log.sync().expect("its failures are the simulator's own");
         let last = site.disk.log.numbers().1;
         self.rules().durable(node, last);
-        true
     }
 
     fn synced(&mut self, node: u64) {
-        if !self.sync(node) {
-            return;
-        }
+        self.sync(node);
         let site = &mut self.sites[place(node)];
         let running = site.running.as_mut().expect("it lives");
         let placed = running.unreported.take().expect("a batch was written");
@@ -463,12 +499,10 @@ impl World {
     }
 
     fn freed(&mut self, node: u64) {
-        if self.sync(node) {
-            let site = &mut self.sites[place(node)];
-            site.writes_inline = false;
-            self.begin_write(node);
-            self.turn_at(node, self.now);
-        }
+        self.sync(node);
+        self.sites[place(node)].writes_inline = false;
+        self.begin_write(node);
+        self.turn_at(node, self.now);
     }
 
     fn begin_flush(&mut self, node: u64) {

@@ -2,9 +2,14 @@
 //!
 //! Deliberately absent: when. That is the plan's.
 
-use kontiki_raft::Time;
+use std::sync::atomic::Ordering;
 
-use super::{World, place};
+use kontiki_net::{FRAME_BYTES_MAX, Frame, FrameHeader, FrameKind, HELLO_BYTES, hello_frame};
+use kontiki_raft::Time;
+use zerocopy::IntoBytes as _;
+
+use super::{Event, World, place};
+use crate::sim::node::CLUSTER;
 use crate::sim::plan::What as FaultKind;
 use crate::sim::trace::What;
 
@@ -54,8 +59,11 @@ impl World {
                 self.turn_at(node, now);
             }
             FaultKind::SyncError { node, down_us } => {
-                self.sites[place(node)].fails_sync = Some(down_us);
+                let site = &mut self.sites[place(node)];
+                site.down_us = down_us;
+                site.disk.trouble.fail_next.store(true, Ordering::Relaxed);
             }
+            FaultKind::Foreign { node, claims } => self.foreign(node, claims),
         }
     }
 
@@ -68,6 +76,30 @@ impl World {
             if running.worker.shard_mut().transfer(local, group, Some(to)).is_ok() {
                 self.turn_at(node, self.now);
             }
+        }
+    }
+
+    /// A node of another cluster calls; it must not be let in (hazard G11).
+    fn foreign(&mut self, node: u64, claims: u64) {
+        let identity = kontiki_net::Identity {
+            cluster_id: CLUSTER + 1,
+            node_id: claims,
+            store_id: 0xf0,
+            lane_count: 1,
+        };
+        let len = u32::try_from(HELLO_BYTES).expect("a greeting is small");
+        let mut bytes = FrameHeader::new(FrameKind::Hello, len, 1).as_bytes().to_vec();
+        bytes.extend_from_slice(hello_frame(&identity, node, 0).as_bytes());
+        let id = self.fabric.call_from_outside(claims, node, &bytes);
+        self.push(self.now + 2_000_000, Event::Outside(node, id));
+    }
+
+    /// Looks at the answer to a call from another cluster.
+    pub(super) fn outside(&mut self, node: u64, id: u64) {
+        let bytes = self.fabric.answer_to_outside(id);
+        let answer = Frame::parse(&bytes, FRAME_BYTES_MAX).map(|(frame, _)| frame.kind());
+        if answer.is_ok_and(|kind| kind != FrameKind::Refuse) {
+            self.fail(None, format!("node {node} lets in a node of another cluster"));
         }
     }
 }

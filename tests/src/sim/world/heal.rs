@@ -3,6 +3,8 @@
 //! Deliberately absent: forgiveness. A group that stays without a leader, refuses to serve, or differs between nodes is a
 //! broken rule like any other.
 
+use std::sync::atomic::Ordering;
+
 use super::{Event, HEAL_US, LOOK_US, Phase, World, place};
 
 impl World {
@@ -49,11 +51,12 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.fabric.heal();
         self.plan.disk.stall_per_mille = 0;
+        self.copies.end();
         for node in 1..=self.plan.nodes {
             let now = self.now;
             let site = &mut self.sites[place(node)];
             site.stall_until = 0;
-            site.fails_sync = None;
+            site.disk.trouble.fail_next.store(false, Ordering::Relaxed);
             if !site.writes_inline {
                 site.busy_until = 0;
             }

@@ -1,0 +1,244 @@
+//! From a seed to its plan.
+//!
+//! Three sorts of seeds. Most draw each kind of fault, or leave it out, at a leisurely pace. Some are *unrest*: few groups,
+//! short timeouts, faults that come faster than elections end; there hide the bugs that take several leaders in a row.
+//! A few are quiet.
+
+use kontiki::LogWriter;
+
+use super::{CopyPlan, DiskPlan, Fault, LoadPlan, NetPlan, Plan, What};
+use crate::sim::random::Rng;
+
+/// Heartbeats and their answers in one run, about: what idle groups tell each other takes the time of other seeds.
+const MESSAGES_ENOUGH: u64 = 100_000;
+
+/// How many kinds of faults there are.
+const KINDS: u64 = 13;
+
+/// Those that make leaders come and go.
+const UNREST: [u64; 7] = [0, 1, 3, 4, 5, 7, 8];
+
+impl Plan {
+    /// The plan of `seed`.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = Rng::stream(seed, "plan");
+        let unrest = rng.chance(250);
+        let mut nodes = rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7]);
+        let many = rng.chance(5) && !unrest;
+        let mut groups = if many { rng.between(200, 2000) } else { rng.scale(1, 64) };
+        if unrest {
+            (nodes, groups) = (rng.pick(&[3, 3, 5]), rng.between(1, 6));
+        }
+        let raft = raft(&mut rng, unrest, groups * nodes);
+        let chatter = groups * nodes.saturating_sub(1) * 2 + 1;
+        let enough_us = MESSAGES_ENOUGH * u64::from(raft.heartbeat_us) / chatter;
+        let run_us = (rng.between(8, 30) * 1_000_000).min(enough_us.max(4_000_000));
+        let mut plan = Self {
+            seed,
+            nodes,
+            groups,
+            run_us,
+            raft,
+            cache_bytes_max: if rng.chance(400) { small(&mut rng, 256, 64 << 10) } else { 1 << 20 },
+            inbox_bytes_max: if rng.chance(200) { small(&mut rng, 512, 1 << 14) } else { 1 << 20 },
+            log_retain_bytes: rng.scale(1 << 10, 1 << 20),
+            flush_interval_us: rng.scale(100_000, 30_000_000),
+            log_writer: rng.pick(&[LogWriter::Adaptive, LogWriter::Inline, LogWriter::Thread]),
+            wake_us: rng.scale(1, 100),
+            net: net(&mut rng, groups, many),
+            copies: copies(&mut rng),
+            disk: disk(&mut rng),
+            load: load(&mut rng, run_us),
+            faults: Vec::new(),
+        };
+        let mut rng = Rng::stream(seed, "faults");
+        if unrest {
+            plan.draw_unrest(&mut rng);
+        } else {
+            plan.draw_faults(&mut rng);
+        }
+        plan.faults.sort_by_key(|fault| fault.at_us);
+        plan
+    }
+
+    /// Without faults, of the size that the speed is measured with.
+    #[must_use]
+    pub fn calm(seed: u64) -> Self {
+        let mut plan = Self::draw(seed);
+        (plan.nodes, plan.groups, plan.run_us) = (3, 8, 60_000_000);
+        plan.raft = kontiki_raft::Config::default();
+        plan.cache_bytes_max = 64 << 20;
+        plan.inbox_bytes_max = 64 << 20;
+        plan.log_retain_bytes = 64 << 20;
+        plan.copies = CopyPlan::default();
+        plan.flush_interval_us = 30_000_000;
+        plan.log_writer = LogWriter::Adaptive;
+        plan.wake_us = 20;
+        plan.net = NetPlan {
+            delay_us: 100,
+            jitter_us: 50,
+            spike_per_mille: 0,
+            spike_us: 1,
+            split_per_mille: 0,
+            bytes_per_ms: 1_000_000,
+            buffer_bytes: 4 << 20,
+        };
+        plan.disk = DiskPlan { sync_us: 200, jitter_us: 50, stall_per_mille: 0, stall_us: 1 };
+        plan.load = LoadPlan {
+            clients: 4,
+            think_us: 40_000,
+            keys: 100,
+            value_bytes: 128,
+            reads: 300,
+            deletes: 100,
+            batches: 0,
+            patience_us: 2_000_000,
+        };
+        plan.faults.clear();
+        plan
+    }
+
+    fn draw_unrest(&mut self, rng: &mut Rng) {
+        let on = rng.next();
+        let mean_us = rng.scale(50_000, 600_000);
+        let mut at_us = rng.below(1_000_000);
+        while at_us < self.run_us {
+            let kind = rng.pick(&UNREST);
+            if on & (1 << kind) != 0
+                && let Some(what) = self.draw_fault(kind, rng.scale(5_000, 500_000), rng)
+            {
+                self.faults.push(Fault { at_us, what });
+            }
+            at_us += rng.between(mean_us / 4, 2 * mean_us);
+        }
+    }
+
+    fn draw_faults(&mut self, rng: &mut Rng) {
+        let on = rng.next() & rng.next() | 1 << rng.below(KINDS);
+        if rng.chance(50) {
+            return; // Quiet seeds show what goes wrong by itself.
+        }
+        for kind in (0..KINDS).filter(|kind| on & (1 << kind) != 0) {
+            let mean_us = rng.scale(300_000, 10_000_000);
+            let mut at_us = rng.below(3_000_000);
+            while at_us < self.run_us {
+                let long = rng.scale(10_000, 4_000_000);
+                if let Some(what) = self.draw_fault(kind, long, rng) {
+                    self.faults.push(Fault { at_us, what });
+                }
+                at_us += rng.between(mean_us / 4, 2 * mean_us);
+            }
+        }
+    }
+
+    /// A fault of this kind that lasts about so long.
+    fn draw_fault(&self, kind: u64, long: u64, rng: &mut Rng) -> Option<What> {
+        let node = rng.between(1, self.nodes);
+        let other = (node + rng.below(self.nodes.max(2) - 1)) % self.nodes + 1;
+        let alone = self.nodes == 1;
+        Some(match kind {
+            0 => What::Kill { node, down_us: long, power: false },
+            1 => What::Kill { node, down_us: long, power: true },
+            2 => What::Blackout { down_us: long },
+            3 => What::Pause { node, us: long },
+            4 if !alone => {
+                let side = 1 + rng.below((1 << self.nodes) - 2);
+                What::Partition { side, us: 2 * long, one_way: rng.chance(300) }
+            }
+            5 if !alone => What::Cut { from: node, to: other, us: 4 * long, both: rng.chance(500) },
+            6 if !alone => {
+                let by_us = rng.scale(1_000, 1_000_000);
+                What::Slow { from: node, to: other, by_us, us: long }
+            }
+            7 if !alone => What::Reset { a: node, b: other, half: rng.chance(300) },
+            8 => What::Transfer { group: rng.between(1, self.groups), to: node },
+            9 => What::Stall { node, us: rng.scale(10_000, 3_000_000) },
+            // A lease rests on clocks of about the same rate, and on time that does not leap.
+            10 if rng.chance(500) || self.raft.lease_percent > 0 => {
+                What::Rate { node, ppm: rng.between(900_000, 1_100_000) }
+            }
+            10 => What::Jump { node, us: rng.scale(1_000, 30_000_000) },
+            11 => What::SyncError { node, down_us: long },
+            12 if node > 1 => What::Foreign { node, claims: rng.between(1, node - 1) },
+            _ => return None,
+        })
+    }
+}
+
+fn size(rng: &mut Rng, low: u64, high: u64) -> u32 {
+    u32::try_from(rng.scale(low, high)).expect("limits are small")
+}
+
+fn small(rng: &mut Rng, low: u64, high: u64) -> usize {
+    usize::try_from(rng.scale(low, high)).expect("limits are small")
+}
+
+fn raft(rng: &mut Rng, unrest: bool, replicas: u64) -> kontiki_raft::Config {
+    let election = match replicas {
+        _ if unrest => rng.pick(&[100_000, 150_000, 300_000]),
+        65.. => 1_000_000,
+        _ => rng.pick(&[150_000, 300_000, 500_000, 1_000_000, 1_000_000]),
+    };
+    let tiny = rng.chance(if unrest { 600 } else { 300 });
+    kontiki_raft::Config {
+        election_timeout_us: election,
+        heartbeat_us: election / u32::try_from(rng.between(2, 6)).expect("small"),
+        inflight_bytes_max: if tiny { size(rng, 64, 64 << 10) } else { 16 << 20 },
+        uncommitted_bytes_max: if tiny { size(rng, 2048, 256 << 10) } else { 64 << 20 },
+        lease_percent: if rng.chance(400) { 80 } else { 0 },
+        pre_vote: !rng.chance(100),
+        ..kontiki_raft::Config::default()
+    }
+}
+
+fn net(rng: &mut Rng, groups: u64, many: bool) -> NetPlan {
+    NetPlan {
+        delay_us: rng.scale(20, 5_000),
+        jitter_us: rng.scale(1, 10_000),
+        spike_per_mille: if rng.chance(300) { rng.scale(1, 50) } else { 0 },
+        spike_us: rng.scale(10_000, 2_000_000),
+        split_per_mille: if rng.chance(400) { rng.between(1, 500) } else { 0 },
+        bytes_per_ms: if rng.chance(100) && !many { 2_000 } else { 1_000_000 },
+        // A line must be able to carry what leaders say while nothing happens.
+        buffer_bytes: if rng.chance(300) {
+            small(rng, 512 + 2_000 * groups, 1 << 22)
+        } else {
+            4 << 20
+        },
+    }
+}
+
+fn copies(rng: &mut Rng) -> CopyPlan {
+    if !rng.chance(300) {
+        return CopyPlan::default();
+    }
+    CopyPlan {
+        again_per_mille: rng.between(0, 300),
+        old_per_mille: rng.between(0, 100),
+        delay_us: rng.scale(1, 2_000_000),
+    }
+}
+
+fn disk(rng: &mut Rng) -> DiskPlan {
+    DiskPlan {
+        sync_us: if rng.chance(150) { rng.scale(5_000, 50_000) } else { rng.scale(20, 5_000) },
+        jitter_us: rng.scale(1, 5_000),
+        stall_per_mille: if rng.chance(200) { rng.between(1, 20) } else { 0 },
+        stall_us: rng.scale(10_000, 3_000_000),
+    }
+}
+
+fn load(rng: &mut Rng, run_us: u64) -> LoadPlan {
+    let clients = rng.between(1, 8);
+    LoadPlan {
+        clients,
+        think_us: clients * run_us / rng.scale(30, 3_000) + 1_000,
+        keys: rng.between(1, 6),
+        value_bytes: if rng.chance(100) { 20_000 } else { rng.scale(16, 2_000) },
+        reads: rng.between(100, 700),
+        deletes: rng.between(0, 300),
+        batches: if rng.chance(500) { rng.between(0, 300) } else { 0 },
+        patience_us: rng.scale(200_000, 5_000_000),
+    }
+}
