@@ -1,4 +1,5 @@
-//! What the core takes from the heap: nothing on the hot calls, nothing for an idle follower.
+//! What the core takes from the heap: nothing on the hot calls, nothing for an idle follower, and
+//! little for a leader.
 //!
 //! One test, since the allocator counts for the whole process.
 
@@ -20,7 +21,11 @@ fn id(number: u64) -> ReplicaId {
 }
 
 fn replica(number: u64, spans: &[Span]) -> Raft {
-    let voters = [1, 2, 3].map(|number| ReplicaId::new(number).unwrap());
+    replica_of(3, number, spans)
+}
+
+fn replica_of(count: u64, number: u64, spans: &[Span]) -> Raft {
+    let voters: Vec<_> = (1..=count).map(id).collect();
     let term = spans.last().map_or(Term::ZERO, |span| span.term);
     let start = Start {
         id: id(number),
@@ -95,8 +100,9 @@ fn round(now: Time, leader: &mut Raft, followers: &mut [Raft; 2]) -> (Index, boo
 }
 
 /// A follower that was elected around, wrote, applied, and now rests.
-fn idle_follower() -> Raft {
-    let mut raft = replica(2, &[Span { term: Term(1), first: Index(1), last: Index(500) }]);
+fn idle_follower(count: u64) -> Raft {
+    let mut raft =
+        replica_of(count, 2, &[Span { term: Term(1), first: Index(1), last: Index(500) }]);
     let last = raft.last();
     let vote = MessageKind::Vote { last, forced: false };
     raft.step(Time(0), &message(1, 2, 2, vote));
@@ -125,9 +131,93 @@ fn the_hot_calls_and_an_idle_follower_take_nothing_from_the_heap() {
     assert_eq!(region.change(), Stats::default(), "the hot calls allocate");
     assert_eq!((committed, confirmed), (Index(1 + 16 * 10_000), true));
 
-    let region = Region::new(ALLOCATOR);
-    let idle = idle_follower();
+    idle_replicas_hold_nothing();
+    a_follower_that_sleeps_holds_nothing();
+    a_leader_of_five_holds_little(false);
+    a_leader_of_five_holds_little(true);
+}
+
+/// Bytes that are on the heap now and were not when the region began.
+fn held(region: &Region<'_, System>) -> usize {
     let change = region.change();
-    assert_eq!(change.bytes_allocated, change.bytes_deallocated, "an idle follower holds memory");
-    assert!(size_of_val(&idle) <= 320, "an idle follower is {} bytes", size_of_val(&idle));
+    change.bytes_allocated - change.bytes_deallocated
+}
+
+fn idle_replicas_hold_nothing() {
+    for count in [3, 5] {
+        let region = Region::new(ALLOCATOR);
+        let idle = idle_follower(count);
+        assert_eq!(held(&region), 0, "an idle follower of {count} holds memory");
+        assert!(size_of_val(&idle) <= 320, "an idle follower is {} bytes", size_of_val(&idle));
+
+        // To look at it takes nothing either.
+        let region = Region::new(ALLOCATOR);
+        let status = idle.status();
+        let seats = idle.membership().members().filter(|member| member.seat.votes()).count();
+        assert_eq!((status.seat.is_some(), seats), (true, usize::try_from(count).unwrap()));
+        assert_eq!((idle.progress().count(), idle.deadline().is_some()), (0, true));
+        assert_eq!(region.change(), Stats::default(), "looking allocates");
+    }
+}
+
+fn a_follower_that_sleeps_holds_nothing() {
+    let region = Region::new(ALLOCATOR);
+    let mut raft = idle_follower(5);
+    let beat = |sleep| {
+        let (commit, floor) = (Index(500), Index(500));
+        message(1, 2, 2, MessageKind::Heartbeat { commit, floor, read_round: 0, sleep })
+    };
+    raft.step(Time(1), &beat(false));
+    raft.take_committed();
+    raft.on_applied(Index(500));
+    raft.step(Time(2), &beat(true));
+    while raft.take_message().is_some() {}
+    assert!(raft.status().asleep && raft.deadline().is_none());
+    assert_eq!(held(&region), 0, "a sleeping follower holds memory");
+}
+
+/// A leader of five, under load and asleep afterwards.
+fn a_leader_of_five_holds_little(reads: bool) {
+    let region = Region::new(ALLOCATOR);
+    let mut leader = replica_of(5, 1, &[]);
+    leader.campaign(Time(0));
+    for voter in [2, 3] {
+        let grant = MessageKind::PreVoteReply { granted: true };
+        leader.step(Time(0), &message(voter, 1, 0, grant));
+    }
+    persist(&mut leader);
+    while leader.take_message().is_some() {}
+    for voter in [2, 3] {
+        leader.step(Time(0), &message(voter, 1, 1, MessageKind::VoteReply { granted: true }));
+    }
+    leader.take_noop().expect("it leads");
+    for now in 0..100 {
+        leader.propose(16, 4096).unwrap();
+        if reads {
+            leader.read(Time(now)).unwrap();
+        }
+        persist(&mut leader);
+        for peer in 2..=5 {
+            while leader
+                .next_append(id(peer), |_, last, _| Some(Extent { last, bytes: 1 }))
+                .is_some()
+            {}
+            let (matched, read_round) = (leader.last(), if reads { now + 1 } else { 0 });
+            let ack = MessageKind::AppendAck { matched, read_round };
+            leader.step(Time(now), &message(peer, 1, 1, ack));
+        }
+        let (_, last) = leader.take_committed().expect("everybody has it");
+        leader.on_applied(last);
+        assert_eq!(leader.take_reads().is_some(), reads);
+        while leader.take_message().is_some() {}
+    }
+    // Rounds and leases are a block of their own, from the first read on.
+    let most = if reads { 512 + 256 } else { 512 };
+    assert!(held(&region) <= most, "a leader of five holds {} bytes", held(&region));
+    assert!(leader.sleep(Time(200)));
+    while leader.take_message().is_some() {}
+    assert!(held(&region) <= most, "asleep, it holds {} bytes", held(&region));
+    let looked = Region::new(ALLOCATOR);
+    assert_eq!((leader.status().asleep, leader.progress().count()), (true, 4));
+    assert_eq!(looked.change(), Stats::default(), "looking allocates");
 }
