@@ -1,8 +1,6 @@
 //! What comes after a place in the log: writes that fail or are late, entries given to apply in
 //! pages, and what a replica says of the fate of a proposal. Names begin with the hazard's id.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests, though not inside of one")]
-
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,6 +1,8 @@
 //! Sleep and waking, the heartbeat and the doubts that a caller may have, and who campaigns first.
 //! Names begin with the hazard's id.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, though not inside of one")]
+
 mod common;
 
 use common::{Cluster, config, id, message, position};

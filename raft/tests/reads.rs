@@ -179,3 +179,80 @@ fn reads_are_refused_while_the_leadership_moves() {
     let now = cluster.now;
     assert_eq!(cluster.raft_mut(1).read(now), Err(ReadError::NotReady));
 }
+
+#[test]
+fn r1_the_answer_to_an_earlier_request_confirms_no_later_read() {
+    let mut cluster = Cluster::new(3, 1);
+    cluster.elect(1);
+    let ask = |cluster: &mut Cluster| {
+        cluster.read(2).unwrap();
+        let request = cluster.says(2).into_iter().find_map(|message| match message.kind {
+            MessageKind::ReadIndex { request } => Some(request),
+            _ => None,
+        });
+        request.expect("the read is forwarded")
+    };
+    let first = ask(&mut cluster);
+    let (term, index) = (1, Index(1));
+    cluster.tell(1, 2, term, MessageKind::ReadIndexReply { request: first, index });
+    cluster.send_messages(2);
+    assert_eq!(cluster.node(2).reads.len(), 1);
+    let second = ask(&mut cluster);
+    assert_ne!(first, second, "requests are named at random, so a restart repeats none");
+    cluster.tell(1, 2, term, MessageKind::ReadIndexReply { request: first, index });
+    cluster.send_messages(2);
+    assert_eq!(cluster.node(2).reads.len(), 1);
+    let mut restarted = Cluster::new(3, 1);
+    restarted.elect(1);
+    restarted.crash(2, 0);
+    restarted.restart(2);
+    restarted.pass(30_000);
+    let third = ask(&mut restarted);
+    assert!(third != first && third != second);
+}
+
+#[test]
+fn r2_a_forwarded_read_waits_for_the_leader_s_first_commit() {
+    let mut cluster = Cluster::with_logs(&[&[1, 1], &[1, 1], &[1]], 1);
+    cluster.elect_silently(1);
+    let now = cluster.now;
+    let heartbeat =
+        MessageKind::Heartbeat { commit: Index(0), floor: Index(0), read_round: 0, sleep: false };
+    cluster.tell(1, 2, 2, heartbeat);
+    cluster.raft_mut(2).read(now).unwrap();
+    cluster.run_messages();
+    assert_eq!(cluster.node(2).reads, []);
+    cluster.run();
+    let [ReadReady::Confirmed { index, .. }] = cluster.node(2).reads[..] else {
+        panic!("{:?}", cluster.node(2).reads)
+    };
+    assert!(index >= Index(3), "the no-op of the term is at 3");
+}
+
+#[test]
+fn r3_a_forwarded_read_ends_whatever_becomes_of_the_leader() {
+    type Event = (&'static str, fn(&mut Cluster), bool);
+    let events: [Event; 5] = [
+        ("the request is lost with its connection", |c| c.heal(), true),
+        ("the leader crashes", |c| c.crash(1, 0), false),
+        ("the leader restarts", |c| (c.crash(1, 0), c.restart(1)).1, false),
+        ("the lead moves", |c| c.transfer(1, 3), false),
+        ("the follower campaigns", |c| c.campaign(2), false),
+    ];
+    for (what, event, served) in events {
+        let mut cluster = Cluster::new(3, 1);
+        cluster.elect(1);
+        let read = cluster.read(2).unwrap();
+        cluster.send_messages(2);
+        cluster.net.clear();
+        event(&mut cluster);
+        cluster.pass(400_000);
+        let confirmed = cluster
+            .node(2)
+            .reads
+            .iter()
+            .any(|ready| matches!(ready, ReadReady::Confirmed { up_to, .. } if *up_to >= read));
+        assert!(!cluster.node(2).reads.is_empty(), "{what}: it waits for ever");
+        assert!(confirmed || !served, "{what}: {:?}", cluster.node(2).reads);
+    }
+}
