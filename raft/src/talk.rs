@@ -2,8 +2,8 @@
 //!
 //! Nearly always there is neither, and then it is one word and no heap block.
 //!
-//! - The *outbox* holds replies: votes, rejections, answers to old leaders. All are of the present
-//!   term and wait for it to be durable. A newer one of the same kind to the same peer replaces an
+//! - The *outbox* holds replies: votes, rejections, answers to old leaders. All but the answers to
+//!   reads are of the present term, and all wait for it to be durable. A newer one of the same kind to the same peer replaces an
 //!   older one, so the outbox is bounded by the membership.
 //! - *Forwarded reads* go to the leader as one request at a time. Later reads wait for the answer
 //!   and then go together. A request is named by a number drawn at random, since an answer may be
@@ -67,10 +67,12 @@ impl Talk {
         message
     }
 
-    /// Withdraws the replies.
+    /// Withdraws the replies of a term that ends. Those to reads stay, since they stay true and
+    /// whoever asked may hear of nothing else (hazard R3).
     pub(crate) fn clear(&mut self) {
         if let Some(inner) = &mut self.0 {
-            inner.outbox.clear();
+            let lasts = |m: &Message| matches!(m.kind, MessageKind::ReadIndexReply { .. });
+            inner.outbox.retain(lasts);
         }
         self.trim();
     }

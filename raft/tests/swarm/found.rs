@@ -6,7 +6,7 @@ use super::commands::{
     Alter::{Remove, Witness},
     Command::{
         self, AppendAll, Campaign, Change, CheckSupport, Crash, DeliverAll, Elect, Expire, Isolate,
-        Pass, Propose, Read, Restart, Settle, Sync,
+        Pass, Propose, Pump, Read, Restart, Settle, Sync,
     },
 };
 use super::shrink::{list, run};
@@ -33,6 +33,15 @@ fn e11_one_that_cannot_win_does_not_keep_the_others_from_asking() {
 fn r3_a_read_of_one_that_was_removed_ends() {
     let remove = Change(0, 0, vec![(Remove, 1)]);
     holds(World::plain(4, 0), &[Elect(2), remove, Settle(8), Read(201)]);
+}
+
+/// Replica 3 gives up the lead just when it is to tell replica 1, which was removed, that it will
+/// not answer its read.
+#[test]
+fn r3_a_read_of_one_that_was_removed_ends_even_when_the_term_does() {
+    let remove = Change(0, 2, vec![(Remove, 0)]);
+    let commands = [Elect(2), remove, Settle(7), Read(252), Expire(5), Pass(5), Pump(0), Read(252)];
+    holds(World::plain(7, 2), &commands);
 }
 
 /// A leader alone has an entry of a later term where the others hold an older one, which is

@@ -7,7 +7,7 @@
 use kontiki_raft::{CommitStatus, Time};
 
 use super::world::World;
-use crate::common::{Cluster, Packet, id};
+use crate::common::{Cluster, Packet, Sabotage, id};
 
 /// How long the group has, by a true clock: many elections, the slowest priority included.
 const PATIENCE_US: u64 = 6_000_000;
@@ -46,7 +46,15 @@ fn mend(cluster: &mut Cluster) {
     cluster.extent_max = 64;
     cluster.page_max = u64::MAX;
     cluster.lazy_apply = false;
-    cluster.sabotage = None;
+    if cluster.sabotage.take() == Some(Sabotage::PersistEarly) {
+        // These were reported when they began.
+        for node in &mut cluster.nodes {
+            for write in node.writing.drain(..) {
+                node.disk.write(&write);
+            }
+            node.staged = None;
+        }
+    }
     for number in cluster.numbers() {
         cluster.flush(number);
         let now = cluster.clock(number);

@@ -9,6 +9,7 @@
 
 mod cargo;
 mod checks;
+mod mutants;
 
 use std::process::ExitCode;
 
@@ -25,6 +26,7 @@ pub fn main() -> ExitCode {
         "fix" => checks::fix(),
         "bench" => checks::bench(&rest),
         "sim" => checks::sim(&rest),
+        "mutants" => mutants::all(),
         _ => {
             eprintln!("dev: no word `{word}`; ./dev help lists them");
             return ExitCode::from(2);
