@@ -31,7 +31,7 @@ struct Peer {
 /// All that is compared; the first is what the others are measured by.
 const PEERS: [Peer; 7] = [
     Peer { name: OURS, start: || Box::new(ours::Ours::<carriage::Blocks>::new()) },
-    Peer { name: "kontiki, no checksums", start: || Box::new(ours::Ours::<carriage::Bare>::new()) },
+    Peer { name: OURS_BARE, start: || Box::new(ours::Ours::<carriage::Bare>::new()) },
     Peer { name: "raft-rs 0.7.0", start: || Box::new(raft_rs::RaftRs::new()) },
     Peer { name: "noraft 0.7.1", start: || Box::new(noraft_peer::Noraft::new()) },
     Peer { name: "noraft 0.4.0", start: || Box::new(noraft_peer::Noraft04::new()) },
@@ -43,6 +43,7 @@ const PEERS: [Peer; 7] = [
 const BARE: Peer = Peer { name: "(no consensus)", start: || Box::new(bare::Bare::default()) };
 
 const OURS: &str = "kontiki";
+const OURS_BARE: &str = "kontiki, no checksums";
 
 const SIZES: [usize; 2] = [16, 256];
 const BATCHES: [usize; 3] = [1, 16, 256];
@@ -55,11 +56,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let peers: Vec<_> = PEERS
-        .into_iter()
-        .chain([BARE])
-        .filter(|peer| options.only.as_ref().is_none_or(|only| peer.name.starts_with(only)))
-        .collect();
+    let mut peers: Vec<_> = PEERS.into_iter().chain([BARE]).collect();
+    if let Some(only) = &options.only {
+        // A whole name means that one; "raft" means all that begin so.
+        let named = peers.iter().any(|peer| peer.name == only);
+        peers.retain(|peer| if named { peer.name == only } else { peer.name.starts_with(only) });
+    }
     println!("{}", table::HEAD);
     for size in SIZES.into_iter().filter(|&size| options.size.is_none_or(|only| only == size)) {
         for batch in BATCHES.into_iter().filter(|&b| options.batch.is_none_or(|only| only == b)) {

@@ -5,7 +5,7 @@ pub const USAGE: &str = "\
 usage: kontiki-peers [--repeats N] [--millis N] [--only NAME] [--size BYTES] [--batch N]
   --repeats  interleaved repeats of each measurement (5)
   --millis   processor time of one measurement (300)
-  --only     the systems whose name begins so
+  --only     the system of that name, or all whose names begin so
   --size     payloads of 16 or 256 bytes only
   --batch    batches of 1, 16 or 256 proposals only";
 

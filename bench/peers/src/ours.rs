@@ -111,7 +111,9 @@ impl<C: Carriage> Ours<C> {
         replica.apply_committed(&self.carriage);
         while replica.raft.take_reads().is_some() {}
         replica.deadline = replica.raft.deadline();
-        replica.compact(&mut self.buffers);
+        if replica.held() > KEEP {
+            replica.compact(&mut self.buffers);
+        }
     }
 
     /// Each append carries one block, so that what travels is the block as it lies in the log.
@@ -182,12 +184,14 @@ impl Replica {
         }
     }
 
-    /// Drops what is applied here and held everywhere, once the log is long.
+    /// Entries in the log.
+    fn held(&self) -> u64 {
+        self.raft.last().index.0 - self.raft.compacted().index.0
+    }
+
+    /// Drops what is applied here and held everywhere.
+    #[cold]
     fn compact(&mut self, buffers: &mut Buffers) {
-        let held = self.raft.last().index.0 - self.raft.compacted().index.0;
-        if held <= KEEP {
-            return;
-        }
         let limit = self.raft.log_floor().min(self.applied);
         let mut through = None;
         while self.log.front().is_some_and(|entry| entry.last <= limit) {

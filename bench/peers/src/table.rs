@@ -1,24 +1,31 @@
 //! The table, and what stands under it.
 
 use crate::measure::Spread;
-use crate::{OURS, Peer};
+use crate::{OURS, OURS_BARE, Peer};
 
 /// The head of the table.
 pub const HEAD: &str = "\
-payload  batch  system                     ns per proposal          proposals/s      time
-                                       min   median      max           (median)   of ours
------------------------------------------------------------------------------------------";
+payload  batch  system                     ns per proposal        proposals/s   times the time of
+                                       min   median      max         (median)  kontiki  without
+                                                                                       checksums
+-------------------------------------------------------------------------------------------------";
 
 /// Prints the lines of one size and batch.
 pub fn print(peers: &[Peer], size: usize, batch: usize, results: &[Spread]) {
-    let ours = peers.iter().position(|peer| peer.name == OURS).map(|at| results[at].median);
+    let median_of = |name| {
+        let at = peers.iter().position(|peer| peer.name == name)?;
+        Some(results[at].median)
+    };
+    let ratio =
+        |median: f64, to: Option<f64>| to.map_or(String::new(), |to| format!("{:.2}", median / to));
     for (peer, &Spread { min, median, max }) in peers.iter().zip(results) {
         let rate = grouped(1e9 / median);
-        let ratio = ours.map_or(String::new(), |ours| format!("{:.2} x", median / ours));
+        let (of_ours, of_bare) =
+            (ratio(median, median_of(OURS)), ratio(median, median_of(OURS_BARE)));
         let name = peer.name;
         println!(
-            "{size:>5} B  {batch:>5}  {name:<21} {min:>8.1} {median:>8.1} {max:>8.1}   \
-             {rate:>14}  {ratio:>9}"
+            "{size:>5} B  {batch:>5}  {name:<21} {min:>8.1} {median:>8.1} {max:>8.1}  \
+             {rate:>14}  {of_ours:>8} {of_bare:>8}"
         );
     }
     println!();
@@ -53,11 +60,11 @@ kontiki       Payload-free core; payloads beside it in the engine's blocks: enco
   no checksums  The same without block header and checksum: what the others below do.
 raft-rs       RawNode and Ready, advance_append, batch_append, skip_bcast_commit, pre-vote and
               check-quorum; entries are protobuf objects that share one Bytes per batch, a batch is
-              one MsgPropose. Messages are handed over as objects: nothing is serialized. No
-              checksums. The storage takes a Ready's entries as they are.
+              one MsgPropose (one payload: propose). Messages are handed over as objects: nothing
+              is serialized. No checksums. The storage takes a Ready's entries as they are.
 noraft        Payload-free core; payloads in a side log as for kontiki, without checksums. One call
-              per proposal, as it has no other. No pre-vote, no check-quorum, no windows, no reads.
-              The leader and the followers count entries before they are persisted.
+              per proposal, as it has no other. No pre-vote, no check-quorum, no windows, no reads,
+              and the leader counts itself before it has persisted anything.
 rafter        Core that keeps payloads, one allocation or two each; a batch is one call, appends share
               one slice of entries. Pre-vote and check-quorum. Its own log is taken for the durable
               one, so nothing is stored twice. No checksums.
