@@ -242,11 +242,15 @@ fn r8_a_process_that_paused_serves_nothing_from_before() {
             cluster.elect(1);
             cluster.pass(TIMEOUT_US / 2);
             // A round is on its way when the process stops; its answers wait when it goes on.
-            cluster.read(1).unwrap();
-            cluster.raft_mut(1).take_reads();
-            let now = cluster.clock(1);
-            cluster.raft_mut(1).heartbeat(now);
+            cluster.now = Time(cluster.now.0 + 25_000);
+            let before = lease(&cluster, 1);
+            cluster.deadline(1);
             cluster.send_messages(1);
+            assert_eq!(
+                (cluster.net.len(), lease(&cluster, 1)),
+                (2, before),
+                "heartbeats, unanswered"
+            );
             if !answered {
                 cluster.net.clear();
             }

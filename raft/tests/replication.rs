@@ -85,6 +85,30 @@ fn l1_an_ack_speaks_of_the_entry_that_is_there_now() {
 }
 
 #[test]
+fn l1_a_term_that_is_durable_does_not_vouch_for_an_entry_that_is_not() {
+    // The same overwriting, but the last term was written before its leader restored the entry.
+    let mut cluster = Cluster::new(3, 1);
+    let take = |cluster: &mut Cluster| cluster.raft_mut(3).take_persist().unwrap().seq;
+    append(&mut cluster, (1, 3, 1), (0, 0), &[(1, 1)], 0);
+    let first = take(&mut cluster);
+    append(&mut cluster, (2, 3, 2), (0, 0), &[(2, 1)], 0);
+    let second = take(&mut cluster);
+    let (commit, floor) = (Index(0), Index(0));
+    let now = cluster.now;
+    let beat = MessageKind::Heartbeat { commit, floor, read_round: 0, sleep: false };
+    cluster.raft_mut(3).step(now, &common::message(1, 3, 3, beat));
+    let third = take(&mut cluster);
+    append(&mut cluster, (1, 3, 3), (0, 0), &[(1, 1)], 0);
+    let fourth = take(&mut cluster);
+    for seq in [first, second, third] {
+        cluster.raft_mut(3).on_persisted(seq);
+        assert_eq!(acked(&mut cluster, 3), [], "the disk has the entry of term 2");
+    }
+    cluster.raft_mut(3).on_persisted(fourth);
+    assert_eq!(acked(&mut cluster, 3), [1]);
+}
+
+#[test]
 fn l2_a_term_is_durable_no_later_than_the_entries_it_brought() {
     let mut cluster = Cluster::new(3, 1);
     append(&mut cluster, (1, 3, 4), (0, 0), &[(4, 1)], 0);
