@@ -156,10 +156,10 @@ where
         flags: 0,
         reserved: U16::ZERO,
     };
-    let (head, rest) = buf[start..].split_at_mut(BLOCK_HEADER_BYTES);
-    let crc = crc32c::crc32c_append(crc32c::crc32c(header.as_bytes()), rest);
-    header.crc32c = U32::new(crc);
-    head.copy_from_slice(header.as_bytes());
+    let block = &mut buf[start..];
+    block[..BLOCK_HEADER_BYTES].copy_from_slice(header.as_bytes());
+    header.crc32c = U32::new(crc32c::crc32c(block));
+    block[..BLOCK_HEADER_BYTES].copy_from_slice(header.as_bytes());
     start..buf.len()
 }
 

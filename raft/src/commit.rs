@@ -60,11 +60,21 @@ impl Raft {
             self.committed = candidate;
             leader.uncommitted.release(candidate);
         }
-        let everywhere = leader.members().fold(persisted, |least, peer| least.min(peer.matched));
-        self.floor = self.floor.max(everywhere.min(self.committed));
-        if moved && !leader.stays() {
+        let leaves = moved && !leader.stays();
+        self.advance_floor();
+        if leaves {
             self.maybe_retire();
         }
+    }
+
+    /// Moves the floor: to what every member holds. An acknowledgement of committed entries can move
+    /// nothing else.
+    #[inline]
+    pub(crate) fn advance_floor(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let persisted = self.durability.persisted();
+        let everywhere = leader.members().fold(persisted, |least, peer| least.min(peer.matched));
+        self.floor = self.floor.max(everywhere.min(self.committed));
     }
 
     /// What has become of the entry that once had this position in some replica's log, as far as

@@ -313,6 +313,11 @@ impl Raft {
                 self.answer_old_leader(from);
             }
             MessageKind::ReadIndex { request } => self.refuse_read(from, request),
+            // One that follows us in an earlier term would wait for ever where nodes are supported
+            // instead of leaders.
+            MessageKind::HeartbeatAck { .. } if self.config.liveness == Liveness::External => {
+                self.answer_old_leader(from);
+            }
             MessageKind::PreVote { .. }
             | MessageKind::PreVoteReply { .. }
             | MessageKind::VoteReply { .. }
@@ -324,7 +329,7 @@ impl Raft {
         }
     }
 
-    /// A leader of an earlier term must hear of ours, or a replica that is ahead of it in terms
+    /// A leader of an earlier term, or who follows one, must hear of ours, or a replica that is ahead of it in terms
     /// could never rejoin.
     #[cold]
     pub(crate) fn answer_old_leader(&mut self, from: ReplicaId) {

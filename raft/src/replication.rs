@@ -27,7 +27,11 @@ impl Raft {
         // A late acknowledgement may name an entry that is compacted here by now.
         let news = known && peer.on_ack(matched.index, compacted);
         if news {
-            self.advance_commit();
+            if matched.index > self.committed {
+                self.advance_commit();
+            } else {
+                self.advance_floor();
+            }
             self.maybe_order_campaign();
         }
         self.on_round_answered(from.0, read_round);

@@ -49,7 +49,13 @@ impl<const MARKS: usize> Window<MARKS> {
     pub(crate) fn release(&mut self, up_to: Index) {
         let past = |&&last: &&Index| last != Index::ZERO && last <= up_to;
         let gone = self.lasts.iter().take_while(past).count();
-        if gone > 0 {
+        if gone == 0 {
+            return;
+        }
+        if gone == MARKS || self.lasts[gone] == Index::ZERO {
+            // Nearly always all of it: constant stores instead of two calls for a few bytes.
+            *self = Self::new();
+        } else {
             self.lasts.copy_within(gone.., 0);
             self.bytes.copy_within(gone.., 0);
             self.lasts[MARKS - gone..].fill(Index::ZERO);
