@@ -96,7 +96,7 @@ fn l1_a_term_that_is_durable_does_not_vouch_for_an_entry_that_is_not() {
     let (commit, floor) = (Index(0), Index(0));
     let now = cluster.now;
     let beat = MessageKind::Heartbeat { commit, floor, read_round: 0, sleep: false };
-    cluster.raft_mut(3).step(now, &common::message(1, 3, 3, beat));
+    cluster.raft_mut(3).step(now, &message(1, 3, 3, beat));
     let third = take(&mut cluster);
     append(&mut cluster, (1, 3, 3), (0, 0), &[(1, 1)], 0);
     let fourth = take(&mut cluster);
