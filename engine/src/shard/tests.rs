@@ -458,6 +458,22 @@ fn a_log_that_does_not_follow_on_its_compaction_is_refused() {
 }
 
 #[test]
+fn l18_a_block_whose_head_names_another_group_by_a_flipped_bit_is_refused() {
+    let mut bytes = block_bytes(1, 1, 1, 1);
+    bytes[3] ^= 1; // Of the group's number: a group that nobody has.
+    let mut builder = Builder::new(config(1), &records(1, 1));
+    let refused = builder.part(100, 1, &bytes).unwrap_err();
+    assert!(matches!(refused, RecoveryError::Block { batch: (100, 1), .. }), "{refused}");
+    // A group of another shard is that one's to verify.
+    let one_of_two = ShardConfig { shards: 2, ..config(1) };
+    let mut bytes = block_bytes(1, 1, 1, 1);
+    bytes[0] ^= 2;
+    Builder::new(one_of_two, &records(1, 1)).part(100, 1, &bytes).unwrap();
+    let other = ShardConfig { shards: 2, shard: 1, ..config(1) };
+    Builder::new(other, &records(1, 1)).part(100, 1, &bytes).unwrap_err();
+}
+
+#[test]
 fn proposals_do_not_wait_for_rounds_that_hold_none() {
     let mut cluster = TestCluster::elected(2);
     // Node 2 leads group 2, and its rounds keep node 1's disk busy.

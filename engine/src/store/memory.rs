@@ -123,6 +123,21 @@ impl MemoryLog {
         self.shared.lock().batches.retain(|stored| stored.number != number);
     }
 
+    /// Flips a bit of a part that was written, as a damaged disk does; whoever reads the part is to notice. Nothing when
+    /// there is no such part.
+    pub fn flip(&self, number: u64, part: u16, bit: usize) {
+        let mut inner = self.shared.lock();
+        let found = inner.batches.iter_mut().find(|stored| stored.number == number);
+        let slot = usize::from(part).checked_sub(1);
+        let Some(part) = found.zip(slot).and_then(|(s, slot)| s.batch.parts.get_mut(slot)) else {
+            return;
+        };
+        let bytes = Arc::make_mut(&mut part.bytes);
+        if let Some(byte) = bytes.get_mut(bit / 8) {
+            *byte ^= 1 << (bit % 8);
+        }
+    }
+
     /// The numbers of the first live and of the last batch.
     #[must_use]
     pub fn numbers(&self) -> (u64, u64) {
@@ -311,6 +326,18 @@ mod tests {
         assert_eq!(parts(&mut log.crash(0)).len(), 3);
         log.sync().unwrap();
         assert_eq!(parts(&mut log.crash(0)), [(4, 1, 3), (5, 1, 9)]);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_in_what_is_read_and_not_in_what_was_given() {
+        let mut log = log(Durability::Fsync);
+        let given = batch(1);
+        log.write(&given).unwrap();
+        log.flip(2, 1, 9);
+        assert_eq!(log.reader().read_part(2, 1).unwrap(), Some(vec![1, 3, 1, 1]));
+        assert_eq!(*given.parts[0].bytes, vec![1; 4]);
+        log.flip(2, 2, 0);
+        log.flip(3, 1, 0);
     }
 
     #[test]
