@@ -3,9 +3,11 @@
 //! | rule | where |
 //! |---|---|
 //! | one leader per term; a leader holds all that was committed in earlier terms | [`Ledger::observe`] |
+//! | a commit is durable on a majority; a leader moves it by entries of its own term | [`Ledger::observe`] |
 //! | term, vote and commit never go back; `compacted <= applied <= committed <= last`, `persisted <= last` | [`Ledger::observe`] |
 //! | equal term and index, equal block, on every replica | [`Ledger::written`] |
 //! | the log is not compacted past what is durably applied | [`Ledger::written`] |
+//! | a vote goes to nobody whose log ends before the voter's | [`Ledger::sent`] |
 //! | no vote and no acknowledgement before the write it rests on | [`Ledger::sent`] |
 //! | every replica applies the same blocks in the same order | [`Ledger::applied`] |
 //! | a request is in the log once at most | [`Ledger::applied`] |
@@ -81,6 +83,8 @@ struct Group {
     /// The blocks that exist: by first index and term.
     blocks: HashMap<(u64, u64), (u64, u32)>,
     state: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Where the log of who asks for votes ends: by term and candidate.
+    ballots: BTreeMap<(u64, u64), Position>,
 }
 
 /// See the module.
@@ -248,6 +252,27 @@ impl Ledger {
         }
         if elected {
             self.elected(node, group, raft);
+        }
+        if committed > before.2.max(status.compacted.index.0) {
+            self.committed(node, group, raft, !elected && raft.is_leader() && term == before.0);
+        }
+    }
+
+    /// The commit of a replica has moved; `by_counting` when it led before and leads now.
+    fn committed(&mut self, node: u64, group: u64, raft: &Raft, by_counting: bool) {
+        let index = raft.committed();
+        let Some(term) = raft.term_at(index) else { return };
+        let position = Position { term, index };
+        if by_counting && term != raft.term() {
+            let what = format!("node {node} commits {position:?} by counting in {:?}", raft.term());
+            self.fail(Some(group), what);
+        }
+        let has = |node: &&Node| node.replicas[place(group)].holds(position);
+        let holders = self.nodes.iter().filter(has).count();
+        if 2 * holders <= self.nodes.len() {
+            let nodes = self.nodes.len();
+            let what = format!("node {node} commits {position:?}, durable on {holders} of {nodes}");
+            self.fail(Some(group), what);
         }
     }
 
@@ -434,6 +459,7 @@ impl Ledger {
             MessageKind::Heartbeat { commit, .. } => (MessageCode::Heartbeat, commit.0),
             MessageKind::HeartbeatAck { read_round } => (MessageCode::HeartbeatAck, read_round),
             MessageKind::TimeoutNow { last } => (MessageCode::TimeoutNow, last.index.0),
+            MessageKind::Resign => (MessageCode::Resign, 0),
             MessageKind::ReadIndex { request } => (MessageCode::ReadIndex, request),
             MessageKind::ReadIndexReply { index, .. } => (MessageCode::ReadIndexReply, index.0),
         };
@@ -447,9 +473,17 @@ impl Ledger {
         }
         let broken = match message.kind {
             MessageKind::VoteReply { granted: true } => {
-                durable.term < message.term || durable.vote != Some(message.to)
+                let ballot = (message.term.0, message.to.get());
+                let asked = self.groups[place(group)].ballots.get(&ballot);
+                // What the winner has sent meanwhile is of the same term.
+                let own = replica.last().filter(|last| last.term < message.term);
+                durable.term < message.term
+                    || durable.vote != Some(message.to)
+                    || asked.zip(own).is_some_and(|(asked, own)| *asked < own)
             }
             MessageKind::Vote { last, .. } => {
+                let ballot = (message.term.0, message.from.get());
+                self.groups[place(group)].ballots.insert(ballot, last);
                 durable.term < message.term
                     || durable.vote != Some(message.from)
                     || !replica.holds(last)
@@ -478,6 +512,12 @@ impl Ledger {
 }
 
 impl Replica {
+    /// The end of what is durable.
+    fn last(&self) -> Option<Position> {
+        let position = |span: &Span| Position { term: Term(span.term), index: Index(span.last) };
+        self.log.last().map(position)
+    }
+
     /// Whether `position` is durable, as far as that is still known.
     fn holds(&self, position: Position) -> bool {
         let (index, term) = (position.index.0, position.term.0);

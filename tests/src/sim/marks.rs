@@ -55,6 +55,8 @@ pub enum Mark {
     SyncFailed,
     /// A vote is lost with a crash before it was sent.
     TermLost,
+    /// A node does not start any more, since its disk has lost something.
+    Retired,
 }
 
 /// Every mark.
@@ -83,6 +85,7 @@ pub const ALL: &[Mark] = &[
     Mark::Merged,
     Mark::SyncFailed,
     Mark::TermLost,
+    Mark::Retired,
 ];
 
 /// The marks of one run, or of many.

@@ -175,6 +175,14 @@ pub enum What {
         /// Who the caller says he is.
         claims: u64,
     },
+    /// The machine loses power, and its disk a batch that was synced, or with `flip` a bit of one. The node must notice:
+    /// it does not start again. This exceeds what a single node can survive, so a plan has it once, and a majority left.
+    Rot {
+        /// Which one.
+        node: u64,
+        /// Only a bit.
+        flip: bool,
+    },
     /// The next sync of this node fails, and the process with it.
     SyncError {
         /// Which one.
@@ -226,6 +234,16 @@ pub struct Plan {
     pub disk: DiskPlan,
     /// Clients.
     pub load: LoadPlan,
+    /// A disk gives an older state of itself back: what no engine survives, and no simulator may miss.
+    pub canary: bool,
     /// The faults, in order.
     pub faults: Vec<Fault>,
+}
+
+impl Plan {
+    /// Whether the disk that rots only has a bit flipped: it may be in what is dead.
+    #[must_use]
+    pub fn rots_by_flip(&self) -> bool {
+        self.faults.iter().any(|fault| matches!(fault.what, What::Rot { flip: true, .. }))
+    }
 }

@@ -16,8 +16,9 @@ use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kontiki::error::Fatal;
+use kontiki::error::{Fatal, StartError};
 use kontiki::range::RangeMap;
+use kontiki::store::MemoryLog;
 use kontiki::{Bootstrap, Completion, Config};
 use kontiki_net::{FRAME_BYTES_MAX, Frame, FrameKind};
 use kontiki_raft::Time;
@@ -88,6 +89,12 @@ struct Site {
     stall_until: u64,
     /// For how long it stays down when its disk has failed it.
     down_us: u64,
+    /// Its disk has lost what was synced.
+    rotten: bool,
+    /// It has noticed, and does not start any more.
+    pub(super) retired: bool,
+    /// What a lying disk will give back.
+    old: Option<MemoryLog>,
     clock: Clock,
     /// The replica that was looked at last.
     looked: u32,
@@ -156,6 +163,9 @@ impl World {
                 writes_inline: false,
                 stall_until: 0,
                 down_us: 0,
+                rotten: false,
+                retired: false,
+                old: None,
                 clock: Clock::new(0, dice.between(1_000_000, 1_000_000_000_000)),
                 looked: 0,
             }
@@ -253,7 +263,7 @@ impl World {
             Event::Synced(..) | Event::Freed(..) | Event::Flushed(..) => {}
             Event::Start(node, life) => {
                 let site = &self.sites[place(node)];
-                if site.life == life && site.running.is_none() {
+                if site.life == life && site.running.is_none() && !site.retired {
                     self.start(node);
                 }
             }
@@ -307,6 +317,9 @@ impl World {
         let boot = site.disk.log.identity().boot_epoch;
         self.rules.lock().expect("one thread").trace.note(node, What::Start, 0, [boot, 0, 0]);
         match Running::start(&site.config, &site.disk, &self.fabric, &self.rules, now) {
+            Ok(_) if site.rotten && !self.plan.rots_by_flip() => {
+                self.fail(None, format!("node {node} starts although its disk has lost a batch"));
+            }
             Ok(running) => {
                 site.running = Some(running);
                 site.turn_at = NEVER;
@@ -314,8 +327,34 @@ impl World {
                 site.writes_inline = false;
                 self.turn_at(node, self.now);
             }
+            Err(StartError::Store(_) | StartError::Recovery(_)) if site.rotten => {
+                site.retired = true;
+                self.fabric.stop(node, false);
+                self.rules().marks.set(Mark::Retired);
+            }
             Err(error) => self.fail(None, format!("node {node} does not start: {error}")),
         }
+    }
+
+    /// The machine of `node` loses power, and its disk something that was synced.
+    fn rot(&mut self, node: u64, flip: bool) {
+        if self.sites[place(node)].running.is_none() {
+            return;
+        }
+        self.stop(node, true, 100_000);
+        let log = &self.sites[place(node)].disk.log;
+        let (first, last) = log.numbers();
+        if last <= first {
+            return; // There is nothing to be lost.
+        }
+        if flip {
+            // In a dead block it does no harm; everywhere else it must be noticed.
+            let (number, bit) = (self.dice.between(first, last), self.dice.below(800));
+            log.flip(number, 1, usize::try_from(bit).expect("small"));
+        } else {
+            log.lose(self.dice.between(first + 1, last));
+        }
+        self.sites[place(node)].rotten = true;
     }
 
     /// The process of `node` is gone; it starts again after `down_us`.
@@ -335,6 +374,12 @@ impl World {
             state: site.disk.state.crash(usize::try_from(flushed).expect("a few batches")),
             trouble: Arc::default(),
         };
+        if self.plan.canary {
+            let image = site.disk.log.crash(0);
+            if let Some(old) = site.old.replace(image) {
+                site.disk.log = old;
+            }
+        }
         let last = site.disk.log.numbers().1;
         let life = site.life;
         self.push(self.now + down_us, Event::Start(node, life));
@@ -418,14 +463,16 @@ impl World {
         }
         let site = &mut self.sites[place(node)];
         let running = site.running.as_mut().expect("it had its turn");
+        let inline = running.unreported.is_none() && site.disk.log.unsynced() > 0;
         let shard = running.worker.shard();
         let count = u32::try_from(shard.len()).expect("a few groups");
-        for _ in 0..count.min(OBSERVED_MAX) {
+        // A worker that waits for its own write knows nothing yet of what it waits for.
+        for _ in 0..if inline { 0 } else { count.min(OBSERVED_MAX) } {
             site.looked = (site.looked + 1) % count;
             rules.observe(node, shard.group(site.looked), shard.raft(site.looked));
         }
         drop(rules);
-        if running.unreported.is_none() && !site.writes_inline && site.disk.log.unsynced() > 0 {
+        if inline {
             site.writes_inline = true;
             let life = site.life;
             let until = now + self.sync_time(node);

@@ -60,6 +60,8 @@ impl Packet {
             MessageKind::Heartbeat { .. } => "MsgHeartbeat",
             MessageKind::HeartbeatAck { .. } => "MsgHeartbeatResp",
             MessageKind::TimeoutNow { .. } => "MsgTimeoutNow",
+            // Only with external liveness, which the other implementation does not have.
+            MessageKind::Resign => "Resign",
             MessageKind::ReadIndex { .. } => "MsgReadIndex",
             MessageKind::ReadIndexReply { .. } => "MsgReadIndexResp",
         };

@@ -50,6 +50,7 @@ impl Plan {
             copies: copies(&mut rng),
             disk: disk(&mut rng),
             load: load(&mut rng, run_us),
+            canary: false,
             faults: Vec::new(),
         };
         let mut rng = Rng::stream(seed, "faults");
@@ -58,7 +59,22 @@ impl Plan {
         } else {
             plan.draw_faults(&mut rng);
         }
+        if nodes > 2 && rng.chance(60) {
+            let what = What::Rot { node: rng.between(1, nodes), flip: rng.chance(500) };
+            plan.faults.push(Fault { at_us: rng.below(run_us), what });
+        }
         plan.faults.sort_by_key(|fault| fault.at_us);
+        plan
+    }
+
+    /// A run that must fail: a node comes back with its disk as it was some time ago.
+    #[must_use]
+    pub fn canary() -> Self {
+        let mut plan = Self::calm(1);
+        (plan.canary, plan.run_us) = (true, 8_000_000);
+        let kill =
+            |at_us| Fault { at_us, what: What::Kill { node: 1, down_us: 500_000, power: true } };
+        plan.faults = vec![kill(3_000_000), kill(6_000_000)];
         plan
     }
 

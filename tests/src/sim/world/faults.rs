@@ -63,6 +63,7 @@ impl World {
                 site.down_us = down_us;
                 site.disk.trouble.fail_next.store(true, Ordering::Relaxed);
             }
+            FaultKind::Rot { node, flip } => self.rot(node, flip),
             FaultKind::Foreign { node, claims } => self.foreign(node, claims),
         }
     }

@@ -73,10 +73,10 @@ impl World {
     /// A group that has not one leader that all its replicas know.
     pub(super) fn leaderless(&self) -> Option<(u64, String)> {
         (1..=self.plan.groups).find_map(|group| {
-            let leaders = self
-                .sites
-                .iter()
-                .map(|site| site.running.as_ref().and_then(|running| running.router.leader(group)));
+            let leaders =
+                self.sites.iter().filter(|site| !site.retired).map(|site| {
+                    site.running.as_ref().and_then(|running| running.router.leader(group))
+                });
             let leaders: Vec<Option<u64>> = leaders.collect();
             let one = leaders[0].is_some() && leaders.iter().all(|leader| *leader == leaders[0]);
             (!one).then(|| (group, format!("leaders known by the nodes: {leaders:?}")))
@@ -91,6 +91,7 @@ impl World {
             let seen: Vec<Option<(u64, u64)>> = self
                 .sites
                 .iter()
+                .filter(|site| !site.retired)
                 .map(|site| {
                     let worker = &site.running.as_ref()?.worker;
                     let applied = worker.shard().applied_of(group).ok()?;
@@ -109,7 +110,7 @@ impl World {
     pub(super) fn wrong_key(&self, group: u64) -> Option<String> {
         let rules = self.rules();
         let state = rules.state(group);
-        self.sites.iter().zip(1..).find_map(|(site, node)| {
+        self.sites.iter().zip(1..).filter(|(site, _)| !site.retired).find_map(|(site, node)| {
             let view = &site.running.as_ref()?.view;
             self.load.keys(group).iter().find_map(|key| {
                 let found = view.get(key).expect("the simulated state can be read");
