@@ -150,7 +150,6 @@ pub(crate) fn snapshots() -> Setup {
             compactions: 1,
             resets: 1,
             crashes: u8::from(nightly()),
-            elections: u8::from(nightly()),
             ..Budget::default()
         },
         sometimes: &[example::INSTALLED, example::CAUGHT_UP],
