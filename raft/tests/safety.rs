@@ -17,7 +17,7 @@ use common::Sabotage;
 use swarm::shrink::{Failure, Summary, list, run, shrink};
 use swarm::world::Case;
 
-const SEEDS: u64 = 15_000;
+const SEEDS: u64 = 40_000;
 
 fn number_from(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()

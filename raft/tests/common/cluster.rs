@@ -37,7 +37,7 @@ pub(crate) struct Node {
     pub(crate) restarts: u64,
     /// How often it lost its disk while it was no member, and what was committed then.
     pub(crate) wipes: u64,
-    pub(crate) wiped_at: Index,
+    pub(crate) wiped_at: Position,
     /// How many thousandths of a second its clock counts in one.
     pub(crate) rate: u64,
     pub(crate) priority: Option<u8>,
@@ -106,7 +106,7 @@ impl Node {
             heard: None,
             restarts: 0,
             wipes: 0,
-            wiped_at: Index::ZERO,
+            wiped_at: Position::ZERO,
             rate: 1_000,
             priority: None,
         }
@@ -114,6 +114,13 @@ impl Node {
 
     pub(crate) fn raft(&self) -> &Raft {
         self.raft.as_ref().expect("the replica runs")
+    }
+
+    /// Whether this one knows that the other came back new, if it did: from a membership after what
+    /// was committed then.
+    pub(crate) fn knows_life_of(&self, other: &Self) -> bool {
+        let later = self.raft().membership_index() > other.wiped_at.index;
+        other.wipes == 0 || later && self.memory.holds(other.wiped_at)
     }
 }
 
@@ -222,7 +229,7 @@ impl Cluster {
     /// used that, so its caller does not let it campaign.
     pub(crate) fn is_reborn(&self, number: u64) -> bool {
         let node = self.node(number);
-        node.wipes > 0 && node.disk.log.last() < node.wiped_at
+        node.wipes > 0 && !node.disk.log.holds(node.wiped_at)
     }
 
     pub(crate) fn is_external(&self) -> bool {
@@ -300,7 +307,7 @@ impl Cluster {
         self.crash(number, 0);
         // Its connections are gone with it, so nothing reaches its successor.
         self.net.retain(|packet| packet.to() != id(number) || packet.is_local());
-        let wiped_at = self.oracle.committed_end();
+        let wiped_at = self.oracle.committed_last();
         let node = self.node_mut(number);
         node.disk = Disk::new(Membership::EMPTY);
         node.wipes += 1;

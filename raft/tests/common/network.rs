@@ -218,8 +218,8 @@ impl Cluster {
             Packet::Append(..) | Packet::Snapshot(_) => false,
             Packet::Report { .. } | Packet::Beat(_) => true,
         };
-        let (raft, to) = (self.raft(number), &self.nodes[slot(packet.to().get())]);
-        if !answers && to.wipes > 0 && raft.membership_index() <= to.wiped_at {
+        let to = &self.nodes[slot(packet.to().get())];
+        if !answers && !self.node(number).knows_life_of(to) {
             self.lose(packet);
         } else {
             self.net.push_back(packet);

@@ -84,6 +84,11 @@ impl Oracle {
         self.committed.keys().next_back().copied().unwrap_or_default()
     }
 
+    pub(crate) fn committed_last(&self) -> Position {
+        let last = self.committed.iter().next_back();
+        last.map_or(Position::ZERO, |(&index, (entry, _))| Position::new(entry.term, index))
+    }
+
     /// The membership in force at a committed index.
     pub(crate) fn membership_at(&self, index: Index) -> Membership {
         let mut before = self.changes.iter().rev().filter(|change| change.index <= index);
@@ -189,8 +194,7 @@ impl Oracle {
             let Some(node) = nodes.iter().find(|node| node.id == peer.id) else { continue };
             // One that has moved on may have lost it to a later leader; and a leader that was left
             // behind may count on a life that has ended.
-            let stale = node.disk.hard_state.term > raft.term()
-                || node.wipes > 0 && raft.membership_index() <= node.wiped_at;
+            let stale = node.disk.hard_state.term > raft.term() || !leader.knows_life_of(node);
             let Some(term) = raft.term_at(peer.matched) else { continue };
             let holds = node.disk.log.holds(Position::new(term, peer.matched));
             assert!(

@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Expire(u8),
     Campaign(u8),
     Elect(u8),
+    /// The leader is cut off, and the replica campaigns as soon as it may.
+    Usurp(u8),
     Propose(u8, u8),
     Read(u8),
     Transfer(u8, u8),
@@ -117,6 +119,7 @@ pub(crate) enum Kind {
     Expire,
     Campaign,
     Elect,
+    Usurp,
     Propose,
     Read,
     Transfer,
@@ -133,6 +136,8 @@ pub(crate) enum Kind {
 /// How often each kind comes in this world: faults may be off, rare or frequent.
 pub(crate) fn weights(dice: &mut Dice, world: &World) -> Vec<(Kind, u64)> {
     let external = u64::from(world.is_external());
+    // Leases are only tried by slow answers and by a leader that does not know of its successor.
+    let leases = 1 + 3 * u64::from(world.lease_percent > 0);
     let pace = dice.pick([1, 1, 2, 4]);
     let mut weights: Vec<(Kind, u64)> = vec![
         (Kind::Deliver, 60 * pace),
@@ -170,11 +175,12 @@ pub(crate) fn weights(dice: &mut Dice, world: &World) -> Vec<(Kind, u64)> {
         (Kind::Flush, 40),
         (Kind::Compact, 80),
         (Kind::Snapshot, 60),
-        (Kind::Tick, 15),
+        (Kind::Tick, 15 * leases),
         (Kind::Expire, 8),
         (Kind::Campaign, 8),
         (Kind::Elect, 20),
-        (Kind::Read, 80),
+        (Kind::Usurp, 5 * leases),
+        (Kind::Read, 50 * leases),
         (Kind::Transfer, 20),
         (Kind::Change, 70),
         (Kind::LeaveJoint, 20),
@@ -223,11 +229,12 @@ pub(crate) fn draw(kind: Kind, dice: &mut Dice) -> Command {
         Kind::Snapshot => Command::Snapshot(leader, dice.pick([0, 0, 1, 3])),
         Kind::Pump => Command::Pump(who),
         Kind::Settle => Command::Settle(1 + dice.small(8)),
-        Kind::Tick => Command::Tick(dice.pick([1, 1, 5, 20, 110])),
+        Kind::Tick => Command::Tick(dice.pick([1, 1, 5, 20, 60, 110])),
         Kind::Pass => Command::Pass(dice.pick([1, 2, 5, 10, 25])),
         Kind::Expire => Command::Expire(who),
         Kind::Campaign => Command::Campaign(who),
         Kind::Elect => Command::Elect(who),
+        Kind::Usurp => Command::Usurp(who),
         Kind::Propose => Command::Propose(leader, dice.pick([1, 1, 1, 2, 3, 6])),
         Kind::Read => Command::Read(dice.pick([leader, ANYBODY + dice.clone().small(55)])),
         Kind::Transfer => Command::Transfer(leader, other),
@@ -296,6 +303,7 @@ impl Command {
             Self::Expire(who) => Self::Expire(short(who)),
             Self::Campaign(who) => Self::Campaign(short(who)),
             Self::Elect(who) => Self::Elect(short(who)),
+            Self::Usurp(who) => Self::Usurp(short(who)),
             Self::Transfer(who, to) => Self::Transfer(who, short(to)),
             Self::Change(who, how, mut alters) => {
                 alters.iter_mut().for_each(|(_, who)| *who = short(*who));
@@ -487,6 +495,13 @@ impl Command {
             Self::Elect(who) => with(cluster, *who, |cluster, number| {
                 cluster.campaign(number);
                 cluster.run_rounds(8);
+            }),
+            Self::Usurp(who) => with(cluster, *who, |cluster, number| {
+                if let Some(leader) = cluster.leader().filter(|&leader| leader != number) {
+                    cluster.isolate(leader);
+                    Self::Expire(*who).run(cluster);
+                    cluster.run_rounds(8);
+                }
             }),
             Self::Propose(who, count) => with_leader(cluster, *who, |cluster, number| {
                 cluster.propose(number, u32::from(*count));

@@ -3,7 +3,7 @@
 use kontiki_raft::Liveness;
 
 use super::commands::{
-    Alter::{Remove, Witness},
+    Alter::{Learner, Remove, Voter, Witness},
     Command::{
         self, AppendAll, Campaign, Change, CheckSupport, Crash, DeliverAll, Elect, Expire, Isolate,
         Pass, Propose, Pump, Read, Restart, Settle, Sync,
@@ -96,4 +96,23 @@ fn a_witness_is_sent_only_what_the_leader_has_persisted() {
     let mut commands = vec![Elect(0), witness, Settle(8)];
     commands.extend(lost);
     holds(World::plain(2, 0), &commands);
+}
+
+/// Replica 3 still follows replica 2, whose node lives, in a term that has ended; it was added
+/// again meanwhile, and its vote is needed.
+#[test]
+fn one_that_follows_in_an_earlier_term_hears_that_it_has_ended() {
+    let world = World { liveness: Liveness::External, ..World::plain(3, 0) };
+    let commands = [
+        Elect(1),
+        Change(0, 2, vec![(Remove, 2)]),
+        Settle(8),
+        Isolate(2),
+        Change(0, 1, vec![(Learner, 1)]),
+        Settle(8),
+        Change(0, 0, vec![(Voter, 2)]),
+        CheckSupport(0),
+        Elect(0),
+    ];
+    holds(world, &commands);
 }

@@ -82,13 +82,19 @@ impl World {
         } else {
             Vec::new()
         };
-        let priorities =
-            if dice.chance(20) { (0..count).map(|_| dice.small(4)).collect() } else { Vec::new() };
+        // Without pre-vote, one that is behind and asks more often than those who could win may
+        // keep a group from any peace.
+        let pre_vote = dice.chance(70);
+        let priorities = if pre_vote && dice.chance(30) {
+            (0..count).map(|_| dice.small(4)).collect()
+        } else {
+            Vec::new()
+        };
         Self {
             seed,
             voters,
             spares,
-            pre_vote: dice.chance(70),
+            pre_vote,
             liveness,
             lease_percent: if leases { dice.pick([20, 50, 80, 80]) } else { 0 },
             rates,
