@@ -4,8 +4,9 @@
 
 use kontiki_raft::{Config, Liveness};
 
-use super::commands::{self, Command, Kind};
+use super::commands::Command;
 use super::dice::Dice;
+use super::draw::{self, Kind};
 use crate::common::{Cluster, ENTRY_BYTES, Sabotage, config};
 
 /// The setting of a history.
@@ -172,7 +173,7 @@ impl Case {
         let mut dice = Dice::new(seed);
         let world = World::draw(&mut dice, seed);
         let length = dice.pick([100, 300, 1_000, 2_500]);
-        let weights = commands::weights(&mut dice, &world);
+        let weights = draw::weights(&mut dice, &world);
         let total: u64 = weights.iter().map(|&(_, weight)| weight).sum();
         let draw = |dice: &mut Dice| {
             let mut at = dice.below(total);
@@ -184,7 +185,7 @@ impl Case {
                     here.then_some(kind)
                 })
                 .expect("the weights add up");
-            commands::draw(kind, dice)
+            draw::draw(kind, dice)
         };
         let mut commands: Vec<_> = (0..length).map(|_| draw(&mut dice)).collect();
         if dice.chance(60) {
