@@ -163,7 +163,8 @@ impl Load {
             }
         };
         let leader = leaders[place(group)];
-        let node = if leader == 0 { rng.between(1, *nodes) } else { leader };
+        // Now and then a client asks somebody who may have led once.
+        let node = if leader == 0 || rng.chance(150) { rng.between(1, *nodes) } else { leader };
         waits.insert(Request { id, group, wish, op, node, tries: 0 })
     }
 

@@ -23,7 +23,7 @@ impl Plan {
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::stream(seed, "plan");
-        let unrest = rng.chance(250);
+        let unrest = rng.chance(400);
         let mut nodes = rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7]);
         let many = rng.chance(5) && !unrest;
         let mut groups = if many { rng.between(200, 2000) } else { rng.scale(1, 64) };
@@ -48,8 +48,8 @@ impl Plan {
             wake_us: rng.scale(1, 100),
             net: net(&mut rng, groups, many),
             copies: copies(&mut rng),
-            disk: disk(&mut rng),
-            load: load(&mut rng, run_us),
+            disk: disk(&mut rng, unrest),
+            load: load(&mut rng, run_us, unrest),
             canary: false,
             faults: Vec::new(),
         };
@@ -236,23 +236,25 @@ fn copies(rng: &mut Rng) -> CopyPlan {
     }
 }
 
-fn disk(rng: &mut Rng) -> DiskPlan {
+fn disk(rng: &mut Rng, unrest: bool) -> DiskPlan {
+    let slow = rng.chance(if unrest { 400 } else { 150 });
     DiskPlan {
-        sync_us: if rng.chance(150) { rng.scale(5_000, 50_000) } else { rng.scale(20, 5_000) },
+        sync_us: if slow { rng.scale(5_000, 50_000) } else { rng.scale(20, 5_000) },
         jitter_us: rng.scale(1, 5_000),
         stall_per_mille: if rng.chance(200) { rng.between(1, 20) } else { 0 },
         stall_us: rng.scale(10_000, 3_000_000),
     }
 }
 
-fn load(rng: &mut Rng, run_us: u64) -> LoadPlan {
-    let clients = rng.between(1, 8);
+fn load(rng: &mut Rng, run_us: u64, unrest: bool) -> LoadPlan {
+    let clients = rng.between(if unrest { 4 } else { 1 }, 8);
+    let requests = rng.scale(if unrest { 500 } else { 30 }, 3_000);
     LoadPlan {
         clients,
-        think_us: clients * run_us / rng.scale(30, 3_000) + 1_000,
+        think_us: clients * run_us / requests + 1_000,
         keys: rng.between(1, 6),
         value_bytes: if rng.chance(100) { 20_000 } else { rng.scale(16, 2_000) },
-        reads: rng.between(100, 700),
+        reads: rng.between(if unrest { 300 } else { 100 }, 800),
         deletes: rng.between(0, 300),
         batches: if rng.chance(500) { rng.between(0, 300) } else { 0 },
         patience_us: rng.scale(200_000, 5_000_000),
