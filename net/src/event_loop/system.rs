@@ -1,6 +1,6 @@
 //! What the transport asks of an operating system: readiness, calls, accepts, bytes.
 //!
-//! There are two implementations: sockets ([`Sockets`](super::sockets::Sockets)), and the simulator's streams. So the
+//! There are two implementations: sockets (`Sockets`), and the simulator's streams. So the
 //! whole life of a connection, with its partial reads and its replacements, runs in a simulation as it runs here.
 //!
 //! What always holds: readiness is edge-triggered, as epoll's is. A side that was told once is told again only after

@@ -1,6 +1,6 @@
 //! The disk of a node, as values: the log with what is synced and what is only written, and the state without a log.
 //!
-//! Deliberately absent: bytes. [`MemoryLog`] keeps batches; `disk.rs` keeps pages.
+//! Deliberately absent: bytes and pages. `MemoryLog` keeps whole batches.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -28,7 +28,7 @@
 //!    the first check stands. [`Checked`] counts both.
 //!
 //! An order of all operations is an order of those on fewer keys, so each check alone finds only real violations.
-//! [`problem`] and [`search`] say how an order is found, and [`violation`] how evidence is made small.
+//! `problem.rs` and `search.rs` say how an order is found, and `violation.rs` how evidence is made small.
 //!
 //! Deliberately absent: the store. Nothing here knows how a node works, only what its clients saw.
 
