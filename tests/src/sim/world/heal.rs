@@ -7,6 +7,9 @@ use std::sync::atomic::Ordering;
 
 use super::{Event, HEAL_US, LOOK_US, Phase, World, place};
 
+/// What one group may take, on average, to answer a request and tell it to all its replicas.
+const SERVE_US: u64 = 50_000;
+
 impl World {
     /// Looks how far the healing is, and begins it.
     pub(super) fn look(&mut self) {
@@ -32,7 +35,10 @@ impl World {
             Phase::Settle if self.unequal().is_none() => self.phase = Phase::Over,
             Phase::Leaders | Phase::Settle | Phase::Over => {}
         }
-        if self.now > self.plan.run_us + HEAL_US && self.phase != Phase::Over {
+        // With leaders everywhere the world is healed; asking group after group takes its own time.
+        let asking = !matches!(self.phase, Phase::Rough | Phase::Leaders);
+        let asking_us = if asking { self.plan.groups * SERVE_US } else { 0 };
+        if self.now > self.plan.run_us + HEAL_US + asking_us && self.phase != Phase::Over {
             let (phase, leaderless) = (self.phase, self.leaderless());
             let (group, why) = leaderless.or_else(|| self.unequal()).unwrap_or_default();
             self.fail(
