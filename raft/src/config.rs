@@ -22,8 +22,8 @@ pub struct Config {
     pub lease_percent: u8,
     /// How willing the replica is to lead, up to [`PRIORITY_MAX`]. Each step below the top waits
     /// one election timeout more before it campaigns. Only a preference: whom votes go to does not
-    /// depend on it. Below the top it needs pre-vote: without, a replica of the top that was left
-    /// behind would ask in ever new terms before anybody who could win, and unseat whoever leads.
+    /// depend on it. Meant for groups with pre-vote: without, a replica of the top priority that was
+    /// left behind asks in ever new terms before those who could win, and unseats whoever leads.
     pub priority: u8,
     /// Whether an election is asked for before a term is entered for it (thesis §9.6). A group
     /// without it works, but a replica that was cut off unseats the leader when it comes back.
@@ -96,8 +96,7 @@ impl Config {
         if self.lease_percent > LEASE_PERCENT_MAX || (unchecked && self.lease_percent > 0) {
             return Err(ConfigError::Lease);
         }
-        let preferred = self.priority == PRIORITY_MAX;
-        if self.priority > PRIORITY_MAX || !(preferred || self.pre_vote) {
+        if self.priority > PRIORITY_MAX {
             return Err(ConfigError::Priority);
         }
         Ok(())

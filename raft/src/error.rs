@@ -96,7 +96,7 @@ pub enum ConfigError {
     /// Leases last at most [`LEASE_PERCENT_MAX`](crate::LEASE_PERCENT_MAX) of the election timeout,
     /// and need a leader that checks its quorum.
     Lease,
-    /// Priorities end at [`PRIORITY_MAX`](crate::PRIORITY_MAX), and those below it need pre-vote.
+    /// Priorities end at [`PRIORITY_MAX`](crate::PRIORITY_MAX).
     Priority,
 }
 
@@ -229,7 +229,7 @@ impl fmt::Display for ConfigError {
             Self::Heartbeat => "heartbeat is zero or more than half of the election timeout",
             Self::Window => "a byte window is zero",
             Self::Lease => "leases end at 80 % of the election timeout, and need check-quorum",
-            Self::Priority => "priority is above 3, or below it without pre-vote",
+            Self::Priority => "priority is above 3",
         })
     }
 }

@@ -153,9 +153,11 @@ impl Raft {
         }
     }
 
-    /// Who follows a replica that does not lead hears of it.
+    /// Who follows a replica that does not lead hears of it. A candidate says nothing: it may yet
+    /// lead the very term that it would resign.
     pub(crate) fn disown(&mut self, from: ReplicaId) {
-        if self.config.liveness == Liveness::External && !self.is_leader() {
+        let never_will = matches!(self.role, RoleState::Follower(_) | RoleState::PreCandidate(_));
+        if self.config.liveness == Liveness::External && never_will {
             self.post(from, MessageKind::Resign);
         }
     }

@@ -297,3 +297,25 @@ fn g8_a_leader_that_stepped_down_is_elected_again_though_its_node_is_supported()
     assert_eq!(trio.raft(1).term(), Term(2));
     assert_eq!(trio.raft(2).leader(), Some(id(1)));
 }
+
+/// The order to resign would still be on its way when the lead is won, and void what followers
+/// promise to it.
+#[test]
+fn r9_a_candidate_does_not_resign_the_term_that_it_may_win() {
+    let mut trio = Trio::new();
+    let raft = trio.raft(1);
+    let say = |from, term, kind| Message { from: id(from), to: id(1), term, kind, session: 0 };
+    raft.campaign(BEGIN);
+    raft.step(BEGIN, &say(2, Term(0), MessageKind::PreVoteReply { granted: true }));
+    assert_eq!((raft.role(), raft.term()), (Role::Candidate, Term(1)));
+    // Somebody answers what this replica said as the leader of an earlier term.
+    raft.step(BEGIN, &say(3, Term(1), MessageKind::HeartbeatAck { read_round: 0 }));
+    while let Some(write) = raft.take_persist() {
+        raft.on_persisted(write.seq);
+    }
+    let said: Vec<_> = std::iter::from_fn(|| raft.take_message()).map(|m| m.kind).collect();
+    assert!(
+        said.len() == 2 && said.iter().all(|kind| matches!(kind, MessageKind::Vote { .. })),
+        "{said:?}"
+    );
+}
