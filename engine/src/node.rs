@@ -319,8 +319,9 @@ fn transports(
     (0..config.workers)
         .map(|lane| {
             let mut net = NetConfig::new(config.cluster_id, config.node_id, identity.store_id);
-            net.lane = u32::try_from(lane).expect("64 workers at most");
-            net.lane_count = u32::try_from(config.workers).expect("64 workers at most");
+            net.lane = u16::try_from(lane).expect("64 workers at most");
+            net.epoch = identity.boot_epoch;
+            net.lane_count = u16::try_from(config.workers).expect("64 workers at most");
             net.listen = listener.take();
             net.peers.clone_from(&config.peers);
             net.write_queue_bytes_max = config.peer_queue_bytes_max;

@@ -12,9 +12,10 @@
 
 use kontiki_raft::{AppendHeader, Index, Message, MessageKind, Position, ReplicaId, Span, Term};
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes, transmute_ref};
 
 use crate::DecodeError;
+use crate::beat::{Beat, decode_beat};
 use crate::block::Block;
 use crate::wire::{
     FRAME_HEADER_BYTES, FrameHeader, FrameKind, MESSAGE_HEADER_BYTES, MessageCode, MessageHeader,
@@ -176,7 +177,9 @@ impl<'a> Frame<'a> {
 /// A message as it came in.
 #[derive(Debug, Clone, Copy)]
 pub enum Incoming<'a> {
-    /// Everything but appends.
+    /// What the sending node says of itself; it belongs to no group.
+    Beat(Beat),
+    /// Everything else but appends.
     Message {
         /// The group.
         group: u64,
@@ -235,6 +238,9 @@ fn decode(bytes: &[u8]) -> Result<(Incoming<'_>, &[u8]), DecodeError> {
         return Err(DecodeError::MessageChecksum);
     }
     let code = MessageCode::from_code(header.kind).ok_or(DecodeError::MessageKind(header.kind))?;
+    if code == MessageCode::Beat {
+        return Ok((Incoming::Beat(decode_beat(transmute_ref!(header))?), rest));
+    }
     if header.flags > FLAG || header.reserved != U16::ZERO {
         return Err(DecodeError::Reserved);
     }
@@ -308,7 +314,7 @@ fn decode_message(header: &MessageHeader, code: MessageCode) -> Result<Message, 
         MessageCode::ReadIndexReply => {
             (MessageKind::ReadIndexReply { request: a, index: Index(b) }, 2, false)
         }
-        MessageCode::Append => unreachable!("appends take the other path"),
+        MessageCode::Append | MessageCode::Beat => unreachable!("they take other paths"),
     };
     if [a, b, c, d, e, f][used..].iter().any(|field| *field != 0) || (flag && !flagged) {
         return Err(DecodeError::Reserved);

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use crate::NetError;
 use crate::conn::Identity;
 use crate::outbox::FRAME_BYTES_TARGET;
-use crate::wire::FRAME_BYTES_MAX;
+use crate::wire::{FRAME_BYTES_MAX, NUMBER_MAX};
 
 /// Everything a [`crate::Net`] needs to know. [`NetConfig::new`] fills in the defaults.
 #[derive(Debug)]
@@ -19,10 +19,12 @@ pub struct NetConfig {
     pub node_id: u64,
     /// This node's data directory.
     pub store_id: u128,
+    /// This node's boot epoch: higher after every start; not zero.
+    pub epoch: u64,
     /// The worker that owns the transport.
-    pub lane: u32,
+    pub lane: u16,
     /// The number of workers; equal on all nodes.
-    pub lane_count: u32,
+    pub lane_count: u16,
     /// Where calls come in, already bound; one lane of a node has it and hands over to the others.
     pub listen: Option<TcpListener>,
     /// The other nodes. An entry for this node is ignored.
@@ -54,13 +56,14 @@ pub struct NetConfig {
 pub const WRITE_QUEUE_HARD_FACTOR: usize = 4;
 
 impl NetConfig {
-    /// One lane, no listener, no peers, and the default limits.
+    /// The first epoch, one lane, no listener, no peers, and the default limits.
     #[must_use]
     pub fn new(cluster_id: u128, node_id: u64, store_id: u128) -> Self {
         Self {
             cluster_id,
             node_id,
             store_id,
+            epoch: 1,
             lane: 0,
             lane_count: 1,
             listen: None,
@@ -86,6 +89,9 @@ impl NetConfig {
         let refuse = |field, value| Err(NetError::Config { field, value });
         if self.node_id == 0 {
             return refuse("node_id", 0);
+        }
+        if self.epoch == 0 || self.epoch > NUMBER_MAX {
+            return refuse("epoch", self.epoch);
         }
         if self.lane_count == 0 || self.lane >= self.lane_count {
             return refuse("lane", u64::from(self.lane));
@@ -124,6 +130,7 @@ impl NetConfig {
             cluster_id: self.cluster_id,
             node_id: self.node_id,
             store_id: self.store_id,
+            epoch: self.epoch,
             lane_count: self.lane_count,
         }
     }

@@ -25,8 +25,8 @@ use crate::codec::Frame;
 use crate::outbox::Outbox;
 use crate::planted;
 use crate::wire::{
-    FRAME_BYTES_MAX, FrameKind, GREETING_BYTES_MAX, Hello, MAGIC, Refuse, VERSION_MAX, VERSION_MIN,
-    checksum,
+    FRAME_BYTES_MAX, FrameKind, GREETING_BYTES_MAX, Hello, MAGIC, NUMBER_MAX, Refuse, VERSION_MAX,
+    VERSION_MIN, checksum,
 };
 use crate::{ConnError, DecodeError, RefuseReason};
 
@@ -39,8 +39,10 @@ pub struct Identity {
     pub node_id: u64,
     /// This node's data directory.
     pub store_id: u128,
+    /// This node's boot epoch: higher after every start, never zero.
+    pub epoch: u64,
     /// The number of lanes of every node.
-    pub lane_count: u32,
+    pub lane_count: u16,
 }
 
 /// What the other side said of itself, once it was checked.
@@ -50,8 +52,10 @@ pub struct Introduction {
     pub node: u64,
     /// Its data directory.
     pub store_id: u128,
+    /// Its boot epoch.
+    pub epoch: u64,
     /// The lane that the connection belongs to.
-    pub lane: u32,
+    pub lane: u16,
     /// The protocol version both sides speak.
     pub version: u16,
 }
@@ -64,7 +68,7 @@ pub enum Side {
         /// The node we asked for.
         node: u64,
         /// Our lane.
-        lane: u32,
+        lane: u16,
     },
     /// Somebody called us.
     Callee,
@@ -206,7 +210,7 @@ impl Conn {
         self.side
     }
 
-    fn greet(&mut self, node: u64, lane: u32) {
+    fn greet(&mut self, node: u64, lane: u16) {
         self.greeted = true;
         self.outbox.push_hello(&hello_frame(&self.identity, node, lane));
     }
@@ -214,19 +218,19 @@ impl Conn {
 
 /// Our greeting to `to_node`.
 #[must_use]
-pub fn hello_frame(identity: &Identity, to_node: u64, lane: u32) -> Hello {
+pub fn hello_frame(identity: &Identity, to_node: u64, lane: u16) -> Hello {
     let mut hello = Hello {
         magic: MAGIC,
         version_min: U16::new(VERSION_MIN),
         version_max: U16::new(VERSION_MAX),
-        lane: U32::new(lane),
-        lane_count: U32::new(identity.lane_count),
-        reserved: U32::ZERO,
+        lane: U16::new(lane),
+        lane_count: U16::new(identity.lane_count),
+        epoch: U64::new(identity.epoch),
         cluster_id: U128::new(identity.cluster_id),
         store_id: U128::new(identity.store_id),
         node_id: U64::new(identity.node_id),
         to_node: U64::new(to_node),
-        reserved2: U32::ZERO,
+        reserved: U32::ZERO,
         crc32c: U32::ZERO,
     };
     hello.crc32c = checksum(&hello);
@@ -261,8 +265,15 @@ fn check_hello(us: &Identity, side: Side, hello: &Hello) -> Result<Introduction,
     if version < their_min.max(VERSION_MIN) {
         return Err(ConnError::Version { their_min, their_max });
     }
-    if hello.reserved != U32::ZERO || hello.reserved2 != U32::ZERO {
+    if hello.reserved != U32::ZERO {
         return Err(DecodeError::Reserved.into());
+    }
+    let epoch = hello.epoch.get();
+    if epoch == 0 {
+        return Err(DecodeError::ZeroEpoch.into());
+    }
+    if epoch > NUMBER_MAX {
+        return Err(DecodeError::Number(epoch).into());
     }
     if hello.cluster_id.get() != us.cluster_id && !planted::accepts_foreign_clusters() {
         return Err(ConnError::ForeignCluster { theirs: hello.cluster_id.get() });
@@ -287,7 +298,7 @@ fn check_hello(us: &Identity, side: Side, hello: &Hello) -> Result<Introduction,
         Side::Callee if node > us.node_id => return Err(ConnError::WrongDirection { node }),
         Side::Caller { .. } | Side::Callee => {}
     }
-    Ok(Introduction { node, store_id: hello.store_id.get(), lane, version })
+    Ok(Introduction { node, store_id: hello.store_id.get(), epoch, lane, version })
 }
 
 fn read_refusal(frame: &Frame<'_>) -> ConnError {

@@ -56,6 +56,10 @@ pub enum DecodeError {
     Number(u64),
     /// A replica id of zero, which no replica has.
     ZeroReplica,
+    /// A boot epoch of zero, which no node has.
+    ZeroEpoch,
+    /// A promise that ends when it begins.
+    EmptyPromise,
     /// A body on a message that has none, or none where the header's indexes announce entries.
     MessageBody {
         /// Bytes announced.
@@ -133,6 +137,8 @@ impl fmt::Display for DecodeError {
             Self::MessageKind(kind) => write!(f, "unknown message kind {kind}"),
             Self::Number(number) => write!(f, "{number} is past every term and index"),
             Self::ZeroReplica => f.write_str("replica id zero"),
+            Self::ZeroEpoch => f.write_str("boot epoch zero"),
+            Self::EmptyPromise => f.write_str("a promise for no time"),
             Self::MessageBody { len } => {
                 write!(f, "a body of {len} bytes does not fit its message")
             }
@@ -263,9 +269,9 @@ pub enum ConnError {
     /// The lane does not exist, or the lane counts differ.
     LaneMismatch {
         /// The other side's lane.
-        lane: u32,
+        lane: u16,
         /// The other side's number of lanes.
-        lane_count: u32,
+        lane_count: u16,
     },
     /// The node with the higher id called; the lower one calls.
     WrongDirection {

@@ -16,15 +16,18 @@
 //! frame    len u32 | kind u8 | flags u8 | reserved u16 | messages u32 | crc32c u32          16 B
 //! message  group u64 | from u64 | to u64 | term u64 | six u64 by kind | session u32 |
 //!          bytes of blocks u32 | kind u8 | flags u8 | reserved u16 | crc32c u32             96 B
+//! beat     epoch u64 | sequence u64 | sent u64 | promised epoch u64 | lapses u64 | answers u64 |
+//!          for u32 | held u32 | reserved 32 B | kind u8 | flags u8 | reserved u16 | crc32c u32
+//!          96 B
 //! block    group u64 | first index u64 | term u64 | entries u32 | body u32 | crc32c u32 |
 //!          kind u8 | flags u8 | reserved u16                                               40 B
 //!          entries x length u32, then the payloads back to back
-//! greeting magic 8 B | versions u16 u16 | lane u32 | lanes u32 | reserved u32 |
+//! greeting magic 8 B | versions u16 u16 | lane u16 | lanes u16 | epoch u64 |
 //!          cluster u128 | store u128 | node u64 | to node u64 | reserved u32 | crc32c u32   80 B
 //! refusal  reason u16 | versions u16 u16 | reserved u16 | crc32c u32                        12 B
 //!
 //! connection = frame(greeting) frame(messages)*        or   frame(refusal)
-//! messages   = ( message | message block+ )+           block+ only behind an append
+//! messages   = ( message | message block+ | beat )+           block+ only behind an append
 //! ```
 //!
 //! All numbers are little-endian, no layout has padding, and each header carries its own CRC-32C:
@@ -67,6 +70,7 @@
 mod block;
 mod wire;
 
+mod beat;
 mod buffer;
 mod codec;
 mod conn;
@@ -78,6 +82,7 @@ mod error;
 mod event_loop;
 pub mod planted;
 
+pub use beat::{Beat, Promise, encode_beat};
 pub use block::{
     BLOCK_BYTES_MAX, BLOCK_HEADER_BYTES, Block, BlockHeader, BlockKind, BlockMeta, ENTRY_BYTES_MAX,
     ENTRY_OVERHEAD_BYTES, Entries, Run, body_bytes_max, encode_block, encode_entry,
@@ -90,7 +95,7 @@ pub use event_loop::{Handoff, Net, NetEvent, NetStats, Waker, system};
 pub use outbox::{BlockSource, FRAME_BYTES_TARGET, Outbox, SLICES_MAX, WRITEV_BYTES_MIN};
 pub use peer::{Backoff, Patience};
 pub use wire::{
-    APPEND_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, FrameKind,
+    APPEND_BYTES_MAX, BeatMessage, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, FrameKind,
     GREETING_BYTES_MAX, HELLO_BYTES, Hello, MAGIC, MESSAGE_HEADER_BYTES, MessageCode,
     MessageHeader, NUMBER_MAX, REFUSE_BYTES, Refuse, VERSION_MAX, VERSION_MIN,
 };

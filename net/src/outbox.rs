@@ -31,6 +31,7 @@ use std::sync::Arc;
 use kontiki_raft::{AppendHeader, Message};
 use zerocopy::IntoBytes;
 
+use crate::beat::{Beat, encode_beat};
 use crate::codec::{encode_append, encode_message};
 use crate::wire::{
     APPEND_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Hello,
@@ -138,6 +139,15 @@ impl Outbox {
         self.open(MESSAGE_HEADER_BYTES);
         let start = self.copied.len();
         encode_message(&mut self.copied, group, message);
+        self.note_copied(start);
+    }
+
+    /// Queues a beat.
+    #[inline]
+    pub fn push_beat(&mut self, beat: &Beat) {
+        self.open(MESSAGE_HEADER_BYTES);
+        let start = self.copied.len();
+        encode_beat(&mut self.copied, beat);
         self.note_copied(start);
     }
 

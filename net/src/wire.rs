@@ -1,11 +1,13 @@
-//! The fixed layouts that travel between nodes: frame, message, greeting, refusal.
+//! The fixed layouts that travel between nodes: frame, message, beat, greeting, refusal.
 //!
 //! Every layout is little-endian, free of padding, of alignment one, and says its size to the
 //! compiler, so bytes are viewed where they lie and never copied to be understood. Each carries its
 //! own CRC-32C as its last field, over all bytes before it.
 //!
-//! Deliberately absent: the meaning of the message fields (`codec.rs`) and of the greeting
-//! (`conn.rs`).
+//! Deliberately absent: the meaning of the message fields (`codec.rs`), of the beat (`beat.rs`) and
+//! of the greeting (`conn.rs`).
+
+use std::mem::offset_of;
 
 use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -35,10 +37,10 @@ pub const HELLO_BYTES: usize = 80;
 pub const REFUSE_BYTES: usize = 12;
 
 /// The least protocol version this build speaks.
-pub const VERSION_MIN: u16 = 1;
+pub const VERSION_MIN: u16 = 2;
 
 /// The greatest protocol version this build speaks.
-pub const VERSION_MAX: u16 = 1;
+pub const VERSION_MAX: u16 = 2;
 
 /// The greatest term, index or read round that may travel: far beyond what any cluster reaches, and
 /// far enough from the end that steps from it cannot overflow.
@@ -93,6 +95,39 @@ pub struct MessageHeader {
     pub crc32c: U32,
 }
 
+/// What a node tells another one by itself. It stands among messages, and has their size.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct BeatMessage {
+    /// The sender's boot epoch, not zero.
+    pub epoch: U64,
+    /// Counts the sender's beats to the receiver.
+    pub sequence: U64,
+    /// When it left, on the sender's clock.
+    pub sent_at: U64,
+    /// The receiver's boot epoch that the sender supports; this and the next four are zero when it
+    /// promises nothing.
+    pub promised_epoch: U64,
+    /// How often the sender has let the receiver's support lapse.
+    pub lapses: U64,
+    /// `sent_at` of the beat that the promise rests on.
+    pub answers: U64,
+    /// For how long it is promised.
+    pub for_us: U32,
+    /// How long ago that beat came.
+    pub held_us: U32,
+    /// Zero.
+    pub reserved: [U64; 4],
+    /// [`MessageCode::Beat`].
+    pub kind: u8,
+    /// Bit 0: there is a promise; the others are zero.
+    pub flags: u8,
+    /// Zero.
+    pub reserved2: U16,
+    /// CRC-32C of the bytes before it.
+    pub crc32c: U32,
+}
+
 /// How a side introduces itself: the first frame in each direction.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -104,11 +139,11 @@ pub struct Hello {
     /// The greatest protocol version the sender speaks.
     pub version_max: U16,
     /// The lane (worker) that this connection belongs to.
-    pub lane: U32,
+    pub lane: U16,
     /// The number of lanes; equal on all nodes.
-    pub lane_count: U32,
-    /// Zero.
-    pub reserved: U32,
+    pub lane_count: U16,
+    /// The sender's boot epoch: higher after every start, never zero.
+    pub epoch: U64,
     /// The cluster.
     pub cluster_id: U128,
     /// The sender's data directory; a wiped node comes back with another one.
@@ -118,7 +153,7 @@ pub struct Hello {
     /// The node that the sender means to talk to.
     pub to_node: U64,
     /// Zero.
-    pub reserved2: U32,
+    pub reserved: U32,
     /// CRC-32C of the bytes before it.
     pub crc32c: U32,
 }
@@ -141,6 +176,9 @@ pub struct Refuse {
 
 const _: () = assert!(size_of::<FrameHeader>() == FRAME_HEADER_BYTES);
 const _: () = assert!(size_of::<MessageHeader>() == MESSAGE_HEADER_BYTES);
+// A beat is told from a message by its kind, which lies at one place in both.
+const _: () = assert!(size_of::<BeatMessage>() == MESSAGE_HEADER_BYTES);
+const _: () = assert!(offset_of!(BeatMessage, kind) == offset_of!(MessageHeader, kind));
 const _: () = assert!(size_of::<Hello>() == HELLO_BYTES);
 const _: () = assert!(size_of::<Refuse>() == REFUSE_BYTES);
 const _: () = assert!(align_of::<FrameHeader>() == 1 && align_of::<MessageHeader>() == 1);
@@ -212,6 +250,8 @@ pub enum MessageCode {
     ReadIndexReply = 12,
     /// The sender does not lead any more.
     Resign = 13,
+    /// No message of a group: a [`BeatMessage`].
+    Beat = 64,
 }
 
 impl MessageCode {
@@ -232,6 +272,7 @@ impl MessageCode {
             11 => Self::ReadIndex,
             12 => Self::ReadIndexReply,
             13 => Self::Resign,
+            64 => Self::Beat,
             _ => return None,
         })
     }

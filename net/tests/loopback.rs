@@ -34,6 +34,7 @@ fn take_rounds(net: &mut Net, budget: usize) -> Vec<u64> {
                     );
                     header.read_round
                 }
+                Incoming::Beat(beat) => panic!("{beat:?} was not sent"),
                 Incoming::Message { message, .. } => match message.kind {
                     MessageKind::HeartbeatAck { read_round } => read_round,
                     other => panic!("{other:?} was not sent"),
@@ -229,8 +230,13 @@ fn a_lost_peer_is_called_again_with_growing_delays() {
     // It comes back elsewhere, with another store.
     let (listen, address) = listener();
     let nowhere = "127.0.0.1:1".parse().unwrap();
-    let wiped =
-        NetConfig { peers: vec![(1, nowhere)], listen: Some(listen), store_id: 99, ..config(2) };
+    let wiped = NetConfig {
+        peers: vec![(1, nowhere)],
+        listen: Some(listen),
+        store_id: 99,
+        epoch: 7,
+        ..config(2)
+    };
     let mut b = Net::new(wiped).unwrap();
     a.set_peer(2, address);
     let mut events = Vec::new();
@@ -239,7 +245,7 @@ fn a_lost_peer_is_called_again_with_growing_delays() {
         events = turn(&mut a, &clock);
         turn(&mut b, &clock);
     }
-    assert_eq!(events, [NetEvent::PeerUp { node: 2, store_id: 99 }]);
+    assert_eq!(events, [NetEvent::PeerUp { node: 2, store_id: 99, epoch: 7 }]);
 }
 
 /// A caller made of a blocking socket and a bare connection, for what a whole transport never does.
@@ -252,7 +258,8 @@ impl Caller {
     fn new(net: &Net, node: u64, store_id: u128) -> Self {
         let stream = TcpStream::connect(net.local_addr().unwrap()).unwrap();
         stream.set_nonblocking(true).unwrap();
-        let identity = Identity { cluster_id: CLUSTER, node_id: node, store_id, lane_count: 1 };
+        let identity =
+            Identity { cluster_id: CLUSTER, node_id: node, store_id, epoch: 1, lane_count: 1 };
         let conn = Conn::new(identity, Side::Caller { node: 2, lane: 0 }, 1 << 20);
         let mut caller = Self { stream, conn };
         caller.write();
@@ -284,7 +291,7 @@ fn a_newer_connection_takes_the_place_of_a_live_one() {
     while events.is_empty() {
         events = turn(&mut b, &clock);
     }
-    assert_eq!(events, [NetEvent::PeerUp { node: 1, store_id: 5 }]);
+    assert_eq!(events, [NetEvent::PeerUp { node: 1, store_id: 5, epoch: 1 }]);
 
     let mut second = Caller::new(&b, 1, 6);
     let mut events = Vec::new();
@@ -292,7 +299,7 @@ fn a_newer_connection_takes_the_place_of_a_live_one() {
         events = turn(&mut b, &clock);
     }
     let replaced = NetEvent::PeerDown { node: 1, reason: DownReason::Replaced };
-    assert_eq!(events, [replaced, NetEvent::PeerUp { node: 1, store_id: 6 }]);
+    assert_eq!(events, [replaced, NetEvent::PeerUp { node: 1, store_id: 6, epoch: 1 }]);
 
     second.conn.outbox().push_message(9, &numbered(77));
     second.conn.outbox().seal(None);
@@ -508,6 +515,8 @@ fn a_configuration_that_cannot_work_is_refused() {
     let address = "127.0.0.1:1".parse().unwrap();
     let cases = [
         ("node_id", NetConfig { node_id: 0, ..config(1) }),
+        ("epoch", NetConfig { epoch: 0, ..config(1) }),
+        ("epoch", NetConfig { epoch: u64::MAX, ..config(1) }),
         ("lane", NetConfig { lane: 1, ..config(1) }),
         ("lane", NetConfig { lane_count: 0, ..config(1) }),
         ("write_queue_bytes_max", NetConfig { write_queue_bytes_max: 1, ..config(1) }),

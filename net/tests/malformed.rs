@@ -9,11 +9,13 @@ use std::io::Write;
 use std::net::TcpStream;
 
 use kontiki_net::{
-    ConnError, DownReason, FrameHeader, FrameKind, HELLO_BYTES, Hello, Identity, Net, NetConfig,
-    NetEvent, Outbox, encode_message, hello_frame,
+    Beat, ConnError, DownReason, FrameHeader, FrameKind, HELLO_BYTES, Hello, Identity,
+    MESSAGE_HEADER_BYTES, Net, NetConfig, NetEvent, Outbox, Promise, encode_beat, encode_message,
+    hello_frame,
 };
+use kontiki_raft::Time;
 use zerocopy::IntoBytes;
-use zerocopy::little_endian::{U32, U64, U128};
+use zerocopy::little_endian::{U16, U32, U64, U128};
 
 use support::*;
 
@@ -23,7 +25,8 @@ fn frame(kind: FrameKind, count: u32, body: &[u8]) -> Vec<u8> {
 }
 
 fn greeting(change: impl Fn(&mut Hello)) -> Vec<u8> {
-    let identity = Identity { cluster_id: CLUSTER, node_id: 1, store_id: 5, lane_count: 1 };
+    let identity =
+        Identity { cluster_id: CLUSTER, node_id: 1, store_id: 5, epoch: 3, lane_count: 1 };
     let mut hello = hello_frame(&identity, 2, 0);
     change(&mut hello);
     let sealed = crc32c::crc32c(&hello.as_bytes()[..HELLO_BYTES - 4]);
@@ -48,17 +51,45 @@ fn bad_greetings() -> Vec<Vec<u8>> {
     for node in [0, 2, 4, 9, u64::MAX] {
         bad.push(greeting(|hello| hello.node_id = U64::new(node)));
     }
+    for epoch in [0, 1 << 63, u64::MAX] {
+        bad.push(greeting(|hello| hello.epoch = U64::new(epoch)));
+    }
     for other in [0, 1, u128::MAX] {
         bad.push(greeting(|hello| hello.cluster_id = U128::new(other)));
     }
-    for lane in [1, 2, u32::MAX] {
-        bad.push(greeting(|hello| hello.lane = U32::new(lane)));
-        bad.push(greeting(|hello| hello.lane_count = U32::new(lane + u32::from(lane == 1))));
+    for lane in [1, 2, u16::MAX] {
+        bad.push(greeting(|hello| hello.lane = U16::new(lane)));
+        bad.push(greeting(|hello| hello.lane_count = U16::new(lane + u16::from(lane == 1))));
     }
     bad.push(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec());
     bad.push(vec![0; 4_096]);
     bad.push(vec![0xFF; 4_096]);
     bad
+}
+
+/// Beats that no node can mean, with a checksum that fits, and one with each byte wrong.
+fn bad_beats() -> Vec<Vec<u8>> {
+    let promise = Promise { epoch: 1, lapses: 0, answers: Time(1), for_us: 1, held_us: 0 };
+    let beat = Beat { epoch: 1, sequence: 1, sent_at: Time(1), promise: Some(promise) };
+    let mut good = Vec::new();
+    encode_beat(&mut good, &beat);
+    let flipped = (0..good.len()).map(|at| (at, vec![good[at] ^ 0x20], false));
+    // No epoch, numbers past all, a promise of no time or of no epoch, reserved words, flags.
+    let zero = [0, 24, 48].map(|at| (at, vec![0], true));
+    let huge = [0, 8, 16, 24, 32, 40].map(|at| (at, vec![0xFF; 8], true));
+    let reserved = [56, 64, 72, 80, 87, 90, 91].map(|at| (at, vec![1], true));
+    let flags = [(89, vec![0], true), (89, vec![2], true)];
+    let bad = flipped.chain(zero).chain(huge).chain(reserved).chain(flags);
+    bad.map(|(at, with, sealed)| {
+        let mut bytes = good.clone();
+        bytes[at..at + with.len()].copy_from_slice(&with);
+        if sealed {
+            let crc = crc32c::crc32c(&bytes[..MESSAGE_HEADER_BYTES - 4]);
+            bytes[MESSAGE_HEADER_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
+        }
+        bytes
+    })
+    .collect()
 }
 
 /// Bytes that no connection survives once it is up.
@@ -73,6 +104,7 @@ fn bad_frames() -> Vec<Vec<u8>> {
             flipped
         })
         .collect();
+    bad.extend(bad_beats().iter().map(|beat| frame(FrameKind::Messages, 1, beat)));
     for count in [0, 2, 3, u32::MAX] {
         bad.push(frame(FrameKind::Messages, count, &message));
     }
@@ -130,7 +162,7 @@ fn malformed_connections_end_with_a_typed_error_and_harm_nobody() {
     for bytes in bad_frames() {
         let _stream = send(&b, &[greeting(|_| {}), bytes].concat());
         let up = next_event(&mut b, &clock);
-        assert_eq!(up, NetEvent::PeerUp { node: 1, store_id: 5 });
+        assert_eq!(up, NetEvent::PeerUp { node: 1, store_id: 5, epoch: 3 });
         let down = next_event(&mut b, &clock);
         assert!(
             matches!(

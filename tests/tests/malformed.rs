@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use kontiki::error::StartError;
 use kontiki_net::{
-    FRAME_BYTES_MAX, FrameHeader, FrameKind, HELLO_BYTES, Hello, Identity, MESSAGE_HEADER_BYTES,
-    MessageHeader, hello_frame,
+    Beat, FRAME_BYTES_MAX, FrameHeader, FrameKind, HELLO_BYTES, Hello, Identity,
+    MESSAGE_HEADER_BYTES, MessageHeader, Promise, encode_beat, hello_frame,
 };
+use kontiki_raft::Time;
 use kontiki_tests::process::{
     Acknowledged, Cluster, GROUP_TIMING, Image, Load, Random, audit, replicas_agree, within,
 };
 use zerocopy::IntoBytes;
-use zerocopy::little_endian::{U32, U64, U128};
+use zerocopy::little_endian::{U16, U32, U64, U128};
 
 /// The cluster that `kontiki-node` belongs to when nobody says otherwise.
 const CLUSTER: u128 = 1;
@@ -35,7 +36,8 @@ fn frame(kind: FrameKind, count: u32, body: &[u8]) -> Vec<u8> {
 
 /// The greeting of node `from` to node `to`, changed and sealed again.
 fn greeting(from: u64, to: u64, change: impl FnOnce(&mut Hello)) -> Vec<u8> {
-    let identity = Identity { cluster_id: CLUSTER, node_id: from, store_id: 77, lane_count: 1 };
+    let identity =
+        Identity { cluster_id: CLUSTER, node_id: from, store_id: 77, epoch: 1, lane_count: 1 };
     let mut hello = hello_frame(&identity, to, 0);
     change(&mut hello);
     hello.crc32c = U32::new(crc32c::crc32c(&hello.as_bytes()[..HELLO_BYTES - 4]));
@@ -65,7 +67,7 @@ fn bad_greeting(random: &mut Random) -> Vec<u8> {
             greeting(node, 3, |_| {})
         }
         5 => {
-            let lanes = U32::new(2 + u32::try_from(random.below(60)).unwrap());
+            let lanes = U16::new(2 + u16::try_from(random.below(60)).unwrap());
             greeting(1, 3, |hello| hello.lane_count = lanes)
         }
         6 => {
@@ -97,11 +99,29 @@ fn append(random: &mut Random, body_len: u32) -> MessageHeader {
     header
 }
 
+/// A beat that no node can mean, with a checksum that fits.
+fn bad_beat(random: &mut Random) -> Vec<u8> {
+    let answers = Time(random.below(1 << 40));
+    let promise = Promise { epoch: 1, lapses: random.below(9), answers, for_us: 1, held_us: 0 };
+    let mut beat = Beat { epoch: 1, sequence: 1, sent_at: Time(1), promise: Some(promise) };
+    match random.below(5) {
+        0 => beat.epoch = 0,
+        1 => beat.sent_at = Time(u64::MAX - random.below(1 << 62)),
+        2 => beat.promise = Some(Promise { epoch: 0, ..promise }),
+        3 => beat.promise = Some(Promise { for_us: 0, ..promise }),
+        _ => beat.promise = Some(Promise { lapses: u64::MAX, ..promise }),
+    }
+    let mut bytes = Vec::new();
+    encode_beat(&mut bytes, &beat);
+    bytes
+}
+
 /// What no connection survives once it is up.
 fn bad_frame(random: &mut Random) -> Vec<u8> {
     let max = u32::try_from(FRAME_BYTES_MAX).unwrap();
-    match random.below(7) {
+    match random.below(8) {
         0 => random.bytes(4_096),
+        7 => frame(FrameKind::Messages, 1, &bad_beat(random)),
         1 => {
             // Oversized: said, and not sent.
             let len = max + u32::try_from(random.below(1 << 30)).unwrap();

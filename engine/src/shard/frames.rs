@@ -29,6 +29,8 @@ impl Shard {
         for incoming in messages {
             out.counts.messages_in += 1;
             match incoming? {
+                // Beats concern the node; whoever keeps its support has taken them already.
+                Incoming::Beat(_) => {}
                 Incoming::Message { group, message } => {
                     let Some(&slot) = self.slots.get(&group) else { continue };
                     let replica = &mut self.replicas[slot as usize];

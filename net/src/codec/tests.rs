@@ -327,7 +327,7 @@ proptest! {
             .messages()
             .map(|incoming| match incoming? {
                 Incoming::Message { group, message } => Ok((group, message)),
-                Incoming::Append { .. } => panic!("no append was sent"),
+                Incoming::Append { .. } | Incoming::Beat(_) => panic!("only messages were sent"),
             })
             .collect();
         prop_assert_eq!(got, Ok::<_, DecodeError>(sent));

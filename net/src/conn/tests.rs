@@ -14,7 +14,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn identity(node_id: u64) -> Identity {
-    Identity { cluster_id: 0xC1, node_id, store_id: 5 << 64 | 6, lane_count: 4 }
+    Identity { cluster_id: 0xC1, node_id, store_id: 5 << 64 | 6, epoch: 9, lane_count: 4 }
 }
 
 fn caller() -> Conn {
@@ -57,20 +57,20 @@ fn greeting(hello: &Hello) -> Vec<u8> {
 fn golden_greeting_and_refusal() {
     let golden = [
         "4b4f4e54494b4900",                 // magic
-        "0100",                             // least version
-        "0100",                             // greatest version
-        "02000000",                         // lane
-        "04000000",                         // lanes
-        "00000000",                         // reserved
+        "0200",                             // least version
+        "0200",                             // greatest version
+        "0200",                             // lane
+        "0400",                             // lanes
+        "0900000000000000",                 // epoch
         "c1000000000000000000000000000000", // cluster
         "06000000000000000500000000000000", // store
         "0100000000000000",                 // node
         "0200000000000000",                 // to node
         "00000000",                         // reserved
-        "8477d6f6",                         // crc32c
+        "cfc82a4f",                         // crc32c
     ];
     assert_eq!(hex(hello_frame(&identity(1), 2, 2).as_bytes()), golden.concat());
-    let golden = ["0200", "0100", "0100", "0000", "6589252c"];
+    let golden = ["0200", "0200", "0200", "0000", "86cbbb7a"];
     assert_eq!(hex(refuse_frame(RefuseReason::ForeignCluster).as_bytes()), golden.concat());
 }
 
@@ -79,7 +79,7 @@ fn both_sides_come_to_know_each_other() {
     let (mut a, mut b) = (caller(), callee());
     let hello = written(&mut a);
     assert_eq!(offer(&mut b, &hello), hello.len());
-    let peer = Introduction { node: 1, store_id: 5 << 64 | 6, lane: 2, version: 1 };
+    let peer = Introduction { node: 1, store_id: 5 << 64 | 6, epoch: 9, lane: 2, version: 2 };
     assert_eq!(b.handshake(|node| node == 1), Ok(Some(peer)));
     b.answer();
     b.answer();
@@ -118,8 +118,8 @@ fn each_wrong_greeting_has_its_error() {
         (other(&|hello| hello.magic = *b"KONTIKI1"), ConnError::NotKontiki),
         (Hello { node_id: U64::new(9), ..good }, DecodeError::GreetingChecksum.into()),
         (
-            other(&|hello| (hello.version_min, hello.version_max) = (U16::new(2), U16::new(9))),
-            ConnError::Version { their_min: 2, their_max: 9 },
+            other(&|hello| (hello.version_min, hello.version_max) = (U16::new(3), U16::new(9))),
+            ConnError::Version { their_min: 3, their_max: 9 },
         ),
         (
             other(&|hello| (hello.version_min, hello.version_max) = (U16::new(0), U16::new(0))),
@@ -130,7 +130,8 @@ fn each_wrong_greeting_has_its_error() {
             ConnError::Version { their_min: 9, their_max: 1 },
         ),
         (other(&|hello| hello.reserved = U32::new(1)), DecodeError::Reserved.into()),
-        (other(&|hello| hello.reserved2 = U32::new(1)), DecodeError::Reserved.into()),
+        (other(&|hello| hello.epoch = U64::ZERO), DecodeError::ZeroEpoch.into()),
+        (other(&|hello| hello.epoch = U64::new(u64::MAX)), DecodeError::Number(u64::MAX).into()),
         (
             other(&|hello| hello.cluster_id = U128::new(0xC2)),
             ConnError::ForeignCluster { theirs: 0xC2 },
@@ -140,9 +141,9 @@ fn each_wrong_greeting_has_its_error() {
             other(&|hello| hello.to_node = U64::new(3)),
             ConnError::WrongNode { expected: 3, found: 2 },
         ),
-        (other(&|hello| hello.lane = U32::new(4)), lane(4, 4)),
-        (other(&|hello| hello.lane_count = U32::new(5)), lane(2, 5)),
-        (other(&|hello| hello.lane_count = U32::new(0)), lane(2, 0)),
+        (other(&|hello| hello.lane = U16::new(4)), lane(4, 4)),
+        (other(&|hello| hello.lane_count = U16::new(5)), lane(2, 5)),
+        (other(&|hello| hello.lane_count = U16::new(0)), lane(2, 0)),
         (other(&|hello| hello.node_id = U64::new(3)), ConnError::WrongDirection { node: 3 }),
         (other(&|hello| hello.node_id = U64::new(0)), ConnError::UnknownNode { node: 0 }),
     ];

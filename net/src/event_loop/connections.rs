@@ -45,7 +45,7 @@ impl Handoff {
 
     /// The lane it belongs to.
     #[must_use]
-    pub fn lane(&self) -> u32 {
+    pub fn lane(&self) -> u16 {
         self.peer.lane
     }
 }
@@ -234,8 +234,8 @@ impl Net {
         let peer = self.peer_mut(introduced.node).expect("only expected peers are introduced");
         peer.on_up(id);
         self.stats.connects += 1;
-        let Introduction { node, store_id, .. } = introduced;
-        self.events.push_back((NetEvent::PeerUp { node, store_id }, Some(id)));
+        let Introduction { node, store_id, epoch, .. } = introduced;
+        self.events.push_back((NetEvent::PeerUp { node, store_id, epoch }, Some(id)));
     }
 
     fn hand_over(&mut self, slot: usize, peer: Introduction) {

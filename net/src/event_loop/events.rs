@@ -14,6 +14,8 @@ pub enum NetEvent {
         node: u64,
         /// Its data directory: another one than before is a node that lost its memory.
         store_id: u128,
+        /// Its boot epoch: a higher one than before is a node that started again.
+        epoch: u64,
     },
     /// The node's connection ended; what was under way is lost. Never follows slowness alone, but
     /// a queue that did not move for the configured time, or grew to the hard limit.

@@ -63,7 +63,7 @@ pub struct Net {
     /// The link that is served first in the next [`Net::for_each_frame`].
     turn: usize,
     events: VecDeque<(NetEvent, Option<LinkId>)>,
-    handoffs: VecDeque<(u32, Handoff)>,
+    handoffs: VecDeque<(u16, Handoff)>,
     now_us: u64,
     stats: NetStats,
 }
@@ -229,7 +229,7 @@ impl Net {
     }
 
     /// A connection that belongs to another lane, and that lane: give it to [`Self::adopt`] there.
-    pub fn take_handoff(&mut self) -> Option<(u32, Handoff)> {
+    pub fn take_handoff(&mut self) -> Option<(u16, Handoff)> {
         self.handoffs.pop_front()
     }
 

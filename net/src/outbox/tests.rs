@@ -54,6 +54,7 @@ fn read(mut bytes: &[u8]) -> (usize, Vec<(u64, u64, Vec<u8>)>) {
                 Incoming::Append { group, header, blocks } => {
                     (group, header.read_round, blocks.to_vec())
                 }
+                Incoming::Beat(beat) => panic!("{beat:?} was not sent"),
                 Incoming::Message { group, message } => match message.kind {
                     MessageKind::HeartbeatAck { read_round } => (group, read_round, Vec::new()),
                     other => panic!("{other:?}"),

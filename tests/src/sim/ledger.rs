@@ -439,6 +439,11 @@ impl Ledger {
                 Ok(Incoming::Message { group, message }) => {
                     self.sent_message(node, to, group, &message)
                 }
+                Ok(Incoming::Beat(beat)) => {
+                    let code = u64::from(MessageCode::Beat.code()) * 100 + to;
+                    let answers = beat.promise.map_or(0, |promise| promise.answers.0);
+                    self.trace.note(node, What::Sent, 0, [code, beat.sequence, answers]);
+                }
                 Ok(Incoming::Append { group, header, .. }) => {
                     let code = u64::from(MessageCode::Append.code()) * 100 + to;
                     self.trace.note(node, What::Sent, group, [code, header.term.0, header.last.0]);

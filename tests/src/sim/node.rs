@@ -315,6 +315,7 @@ impl Running {
 fn transport(config: &Config, identity: Identity, fabric: &Fabric) -> Result<Net, StartError> {
     let mut net = NetConfig::new(config.cluster_id, config.node_id, identity.store_id);
     net.peers.clone_from(&config.peers);
+    net.epoch = identity.boot_epoch;
     net.seed = config.seed ^ identity.boot_epoch;
     net.write_queue_bytes_max = config.peer_queue_bytes_max;
     let system = fabric.start(config.node_id, identity.boot_epoch);

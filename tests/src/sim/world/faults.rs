@@ -86,6 +86,7 @@ impl World {
             cluster_id: CLUSTER + 1,
             node_id: claims,
             store_id: 0xf0,
+            epoch: 1,
             lane_count: 1,
         };
         let len = u32::try_from(HELLO_BYTES).expect("a greeting is small");
