@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::error::BenchError;
+use crate::idle::IdleArgs;
 
 /// Requests under way at which three synced nodes on two cores are close to saturated; more mostly adds waiting.
 const REQUESTS_UNDER_WAY: u32 = 16_384;
@@ -45,6 +46,9 @@ pub(crate) enum Command {
     /// One measured run with everything adjustable
     #[command(after_help = EXIT_CODES)]
     Run(Box<RunArgs>),
+    /// What groups cost that nobody writes to: memory, processor time, messages, and the time to start them
+    #[command(after_help = EXIT_CODES)]
+    Idle(IdleArgs),
     /// What the machine itself needs for one synced write, or for one round trip
     Micro(MicroArgs),
 }
@@ -303,7 +307,8 @@ pub(crate) struct Options {
     pub(crate) hdr: Option<PathBuf>,
 }
 
-fn refuse<T>(why: impl Into<String>) -> Result<T, BenchError> {
+/// A flag that makes no sense.
+pub(crate) fn refuse<T>(why: impl Into<String>) -> Result<T, BenchError> {
     Err(BenchError::Usage(why.into()))
 }
 
@@ -426,7 +431,7 @@ fn default_clients(active: u32, remote: bool) -> u32 {
 }
 
 /// `250ms`, `10s`, `2m`, or a plain number of seconds.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: f64 = digits.parse().map_err(|e| format!("{text:?}: {e}"))?;
     let unit = match &text[digits.len()..] {

@@ -173,11 +173,15 @@ fn plan(options: &Options, nodes: usize, dir: &Path) -> Result<Plan, BenchError>
         if let Some(workers) = options.workers {
             config.workers = workers;
         }
-        // A node that ends must end the run with a message, not the process without one.
-        config.on_fatal = OnFatal::Call(Arc::new(|fatal| eprintln!("a node ends: {fatal}")));
+        config.on_fatal = on_fatal();
         config.seed = config.seed.wrapping_add(options.seed << 8);
     }
     Ok(plan)
+}
+
+/// A node that ends must end the run with a message, not the process without one.
+pub(crate) fn on_fatal() -> OnFatal {
+    OnFatal::Call(Arc::new(|fatal| eprintln!("a node ends: {fatal}")))
 }
 
 fn open_null(plan: Plan, groups: u64) -> Result<(Cluster, Insight), BenchError> {

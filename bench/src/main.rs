@@ -1,7 +1,7 @@
 //! `raft-bench`: what Kontiki does per second, how long it takes, and what each request costs.
 //!
-//! `quick` gives two numbers and what they mean; `run` measures one load with everything adjustable; `micro`
-//! measures what the machine itself needs for the parts. Every run ends with a check that all acknowledged
+//! `quick` gives two numbers and what they mean; `run` measures one load with everything adjustable; `idle` measures
+//! groups that nobody writes to; `micro` measures what the machine itself needs for the parts. Every run ends with a check that all acknowledged
 //! writes are there and all replicas are equal; a figure without that check is not worth printing.
 //!
 //! The life of a run: [`cli`] checks the flags, [`cluster`] opens the nodes, [`driver`] loads them with what
@@ -23,6 +23,7 @@ mod environment;
 mod error;
 mod histogram;
 mod http;
+mod idle;
 mod machines;
 mod measure;
 mod micro;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Quick(args) => quick::run(&args),
         Command::Run(args) => run_once(*args),
+        Command::Idle(args) => idle::run(&args),
         Command::Micro(args) => micro::run(&args).map(|()| true),
     };
     match result {

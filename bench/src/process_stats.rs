@@ -51,6 +51,50 @@ impl ProcessStats {
     }
 }
 
+/// What the process holds in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// Bytes of its pages that are in memory, whoever asked for them.
+    pub(crate) resident: u64,
+    /// Bytes that Rust code has allocated and not freed; what RocksDB holds is not among them.
+    pub(crate) heap: u64,
+}
+
+impl Memory {
+    /// Reads both.
+    pub(crate) fn read() -> Self {
+        let pages = fs::read_to_string("/proc/self/statm")
+            .ok()
+            .and_then(|statm| statm.split_ascii_whitespace().nth(1)?.parse::<u64>().ok());
+        let stats = stats_alloc::INSTRUMENTED_SYSTEM.stats();
+        Self {
+            resident: pages.unwrap_or(0) * rustix::param::page_size() as u64,
+            heap: stats.bytes_allocated.saturating_sub(stats.bytes_deallocated) as u64,
+        }
+    }
+}
+
+/// How often the threads of each name went to sleep of their own accord, and so were woken again.
+pub(crate) fn wakes_by_thread() -> BTreeMap<String, u64> {
+    let mut threads = BTreeMap::new();
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else { return threads };
+    for task in tasks.flatten() {
+        // A thread may end while it is looked at.
+        let Ok(status) = fs::read_to_string(task.path().join("status")) else { continue };
+        if let Some((name, wakes)) = parse_status(&status) {
+            *threads.entry(name).or_default() += wakes;
+        }
+    }
+    threads
+}
+
+/// The name and the voluntary context switches of a `/proc/.../status`.
+fn parse_status(status: &str) -> Option<(String, u64)> {
+    let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+    let wakes = field("voluntary_ctxt_switches:")?.trim().parse().ok()?;
+    Some((field("Name:")?.trim().to_owned(), wakes))
+}
+
 fn cpu_micros() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     let (seconds, nanos) = (time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs());
@@ -95,6 +139,25 @@ mod tests {
         let line = "77 (a (b) c) S 1 77 77 0 -1 4194304 120 0 0 0 31 11 0 0 20 0 1 0 5 0 0";
         assert_eq!(parse_stat(line), Some(("a (b) c".to_owned(), 42)));
         assert_eq!(parse_stat("nonsense"), None);
+    }
+
+    #[test]
+    fn a_status_gives_name_and_wakes() {
+        let status = "Name:\tk1-worker-0\nState:\tS\nvoluntary_ctxt_switches:\t150\n\
+                      nonvoluntary_ctxt_switches:\t545\n";
+        assert_eq!(parse_status(status), Some(("k1-worker-0".to_owned(), 150)));
+        assert_eq!(parse_status("nonsense"), None);
+        assert!(!wakes_by_thread().is_empty());
+    }
+
+    #[test]
+    fn memory_that_is_held_shows_up() {
+        let before = Memory::read();
+        let held = vec![1u8; 64 << 20];
+        let after = Memory::read();
+        assert!(after.resident >= before.resident + (32 << 20), "{before:?} {after:?}");
+        assert!(after.heap >= before.heap + (32 << 20), "{before:?} {after:?}");
+        drop(held);
     }
 
     #[test]
