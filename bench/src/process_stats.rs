@@ -152,11 +152,10 @@ mod tests {
 
     #[test]
     fn memory_that_is_held_shows_up() {
-        let before = Memory::read();
-        let held = vec![1u8; 64 << 20];
-        let after = Memory::read();
-        assert!(after.resident >= before.resident + (32 << 20), "{before:?} {after:?}");
-        assert!(after.heap >= before.heap + (32 << 20), "{before:?} {after:?}");
+        let held = std::hint::black_box(vec![1u8; 64 << 20]);
+        let now = Memory::read();
+        // Other tests allocate and free meanwhile, but what is held here is held.
+        assert!(now.resident >= 64 << 20 && now.heap >= 64 << 20, "{now:?}");
         drop(held);
     }
 
