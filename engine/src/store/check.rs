@@ -9,9 +9,10 @@
 
 use kontiki_net::Block;
 
+use super::files::SystemFiles;
 use super::wal_scan::{self, Verdict, WalScan};
 use super::{
-    Amnesia, GroupRecord, Identity, OpenError, OpenOptions, StoreView, WitnessState, damage,
+    Amnesia, GroupRecord, Identity, OpenError, OpenOptions, StoreView, WitnessState, manifest,
 };
 
 /// What a check found.
@@ -54,20 +55,22 @@ impl CheckReport {
 /// # Errors
 /// When there is no store to check; damage is what the report lists.
 pub fn check(options: &OpenOptions) -> Result<CheckReport, OpenError> {
-    let witness = super::witness::read(&options.witness_dir())?;
+    let witness = super::witness::read(&SystemFiles, &options.witness_dir())?;
     let dir = options.log_dir();
     if !dir.is_dir() {
-        return Err(super::format::absent(options, &witness));
+        return Err(super::recovery::absent(&SystemFiles, options, &witness));
     }
     let mut problems = Vec::new();
     let testimony = witness.testimony().copied();
-    if let Err(error) = damage::check_manifest(&dir, testimony.is_some_and(|found| found.clean)) {
+    if let Err(error) =
+        manifest::check(&SystemFiles, &dir, testimony.is_some_and(|found| found.clean))
+    {
         problems.push(error);
     }
     let mut report = CheckReport {
         identity: None,
         witness,
-        wal: wal_scan::scan(&dir, None)?,
+        wal: wal_scan::scan(&SystemFiles, &dir, None)?,
         groups: Vec::new(),
         numbers: (0, 0),
         tables: (0, 0),

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use rocksdb::{Error, ErrorKind};
 
-use super::{OpenError, StoreError, table_scan, wal_scan};
+use super::files::SystemFiles;
+use super::{OpenError, StoreError, manifest, table_scan};
 
 /// What an error of the database in `dir` means for opening.
 pub(super) fn on_open(dir: &Path, error: Error) -> OpenError {
@@ -50,36 +51,8 @@ pub(super) fn on_read(dir: &Path, error: Error) -> StoreError {
     StoreError::Corrupt { file, offset, why: text }
 }
 
-/// Looks whether `CURRENT` names a manifest and whether that is whole. A manifest that ends inside a record is a
-/// legal trace of a power cut, unless the store was closed cleanly.
-pub(super) fn check_manifest(dir: &Path, clean_shutdown: bool) -> Result<(), OpenError> {
-    let current = dir.join("CURRENT");
-    let text = std::fs::read(&current).map_err(|error| OpenError::Corrupt {
-        file: current.clone(),
-        offset: 0,
-        why: format!("cannot be read: {error}"),
-    })?;
-    let name = std::str::from_utf8(&text).ok().and_then(|text| text.strip_suffix('\n'));
-    let Some(name) = name.filter(|name| name.starts_with("MANIFEST-")) else {
-        let why = "does not name a manifest".to_owned();
-        return Err(OpenError::Corrupt { file: current, offset: 0, why });
-    };
-    let manifest = dir.join(name);
-    if !manifest.is_file() {
-        let why = format!("names {name}, which does not exist");
-        return Err(OpenError::Corrupt { file: current, offset: 0, why });
-    }
-    let (bad, intact_behind) = wal_scan::first_flaw(&manifest)?;
-    match bad {
-        Some(bad) if intact_behind || clean_shutdown => {
-            Err(OpenError::Corrupt { file: bad.file, offset: bad.offset, why: bad.why.to_string() })
-        }
-        _ => Ok(()),
-    }
-}
-
 fn manifest_flaw(dir: &Path) -> Option<OpenError> {
-    check_manifest(dir, true).err()
+    manifest::check(&SystemFiles, dir, true).err()
 }
 
 fn table_flaw(dir: &Path) -> Option<OpenError> {

@@ -13,11 +13,15 @@
 //! | `identity` | [`Identity`], the format record, random store ids |
 //! | `lock` | one process per store; the lock names its holder |
 //! | `witness` | the 512-byte second opinion about what was synced |
+//! | `files` | the files that opening and the witness use: the system's, or the simulator's |
 //! | `wal_scan` | our own reader of RocksDB's write-ahead log, past the first bad record |
 //! | `chain` | follows the batch headers; says what is missing |
 //! | `memory` | [`MemoryLog`]: the same contract without a disk, with crash images |
 //! | `format` | making a store, crash-safe |
-//! | `rocks_log` | [`RocksLog`]: the log on RocksDB; `rocks_options` its settings, `rocks_db` its reads |
+//! | `database` | what the log asks of the database under it: RocksDB, or the simulator's model |
+//! | `batch_log` | [`BatchLog`]: the log on a database |
+//! | `recovery`, `manifest` | opening: what is checked in which order, cut, or refused |
+//! | `rocks_log` | `RocksLog`: the log on RocksDB; `rocks_options` its settings, `rocks_db` its reads |
 //! | `table_scan` | checks what describes a table file, which RocksDB does not name |
 //! | `damage` | RocksDB's error texts as file and offset |
 //! | `view`, `check` | reading a store without owning it; reading all of it |
@@ -34,13 +38,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub mod batch_log;
 mod chain;
+pub mod database;
 mod error;
+pub mod files;
 mod header;
 pub mod identity;
 pub mod lock;
+mod manifest;
 mod memory;
 mod record;
+pub mod recovery;
 pub mod state;
 mod table_scan;
 pub mod wal_scan;
@@ -64,7 +73,9 @@ pub mod rocks_state;
 pub mod view;
 
 pub use crate::range::RangeBounds;
+pub use batch_log::BatchLog;
 pub use error::{Amnesia, OpenError, StoreError, SyncedBy};
+pub use files::SystemFiles;
 pub use header::BatchHeader;
 pub use identity::Identity;
 pub use lock::Holder;
@@ -74,6 +85,8 @@ pub use witness::{WitnessState, WitnessWriter};
 
 #[cfg(feature = "rocks")]
 pub use check::{CheckReport, check};
+#[cfg(feature = "rocks")]
+pub use rocks_db::RocksDatabase;
 #[cfg(feature = "rocks")]
 pub use rocks_log::{Opened, RocksLog};
 #[cfg(feature = "rocks")]
@@ -116,7 +129,7 @@ pub struct Written {
 /// What a visitor of parts is: called with batch number, part number (from 1) and the part's bytes.
 pub type PartVisitor<'a> = dyn FnMut(u64, u16, &[u8]) -> Result<(), OpenError> + 'a;
 
-/// The durable log of a store. It has two implementations: [`RocksLog`] and [`MemoryLog`].
+/// The durable log of a store. It has two implementations: [`BatchLog`] and [`MemoryLog`].
 pub trait LogStore: Send {
     /// Writes `batch` as one unit and, with [`Durability::Fsync`], syncs it. Part `i` of the batch becomes part
     /// `i + 1` of the returned number.

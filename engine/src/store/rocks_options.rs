@@ -16,15 +16,11 @@ use rocksdb::{
 };
 
 use super::OpenError;
+use super::database::Family;
 
-/// The family of batches.
-pub(super) const BATCH: &str = "batch";
-/// The family of group records.
-pub(super) const GROUP: &str = "group";
-/// The family of the format record and the boot epoch.
-pub(super) const STORE: &str = "store";
 /// The families, in the order in which they are made; RocksDB insists on the first one.
-pub(super) const FAMILIES: [&str; 4] = ["default", BATCH, GROUP, STORE];
+pub(super) const FAMILIES: [&str; 4] =
+    ["default", Family::Batch.name(), Family::Group.name(), Family::Store.name()];
 
 /// How a database is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +93,8 @@ pub(super) fn families(names: &[&str], memtable_bytes: usize) -> Vec<ColumnFamil
     names
         .iter()
         .map(|&name| {
-            let options = if name == BATCH { batch(memtable_bytes) } else { small() };
+            let options =
+                if name == Family::Batch.name() { batch(memtable_bytes) } else { small() };
             ColumnFamilyDescriptor::new(name, options)
         })
         .collect()

@@ -6,20 +6,23 @@
 //! Invariant: opening and reading a view leaves every file of the store as it was.
 //! Deliberately absent: refusing damage up front. A view shows what is readable; `check` judges.
 
+use super::database::{Database as _, Reads as _};
+use super::files::SystemFiles;
 use super::header::BatchHeader;
 use super::identity::FormatRecord;
-use super::rocks_db::Database;
+use super::recovery::absent;
+use super::rocks_db::RocksDatabase;
 use super::rocks_options::Mode;
 use super::wal_scan;
 use super::witness::{self, WitnessState};
-use super::{GroupRecord, Holder, Identity, OpenError, OpenOptions, PartVisitor, format, lock};
+use super::{GroupRecord, Holder, Identity, OpenError, OpenOptions, PartVisitor, lock};
 
 /// How often a view is opened anew when the running store deleted a file under its hands.
 const ATTEMPTS: usize = 5;
 
 /// A store, read-only.
 pub struct StoreView {
-    database: Database,
+    database: RocksDatabase,
     format: FormatRecord,
     groups: Vec<(u64, GroupRecord)>,
     last: BatchHeader,
@@ -41,9 +44,9 @@ impl StoreView {
     /// # Errors
     /// As [`StoreView::open`], and [`OpenError::Foreign`] when the store is not the expected one.
     pub fn open_with(options: &OpenOptions) -> Result<Self, OpenError> {
-        let witness = witness::read(&options.witness_dir())?;
+        let witness = witness::read(&SystemFiles, &options.witness_dir())?;
         if !options.log_dir().is_dir() {
-            return Err(format::absent(options, &witness));
+            return Err(absent(&SystemFiles, options, &witness));
         }
         let mut attempt = 1;
         loop {
@@ -57,8 +60,8 @@ impl StoreView {
     }
 
     fn try_open(options: &OpenOptions, witness: &WitnessState) -> Result<Self, OpenError> {
-        let scan = wal_scan::scan(&options.log_dir(), None)?;
-        if let Some(bad) = scan.bad.filter(wal_scan::BadPlace::claims_recycling) {
+        let scan = wal_scan::scan(&SystemFiles, &options.log_dir(), None)?;
+        if let Some(bad) = scan.bad.filter(|bad| bad.claims_recycling(&SystemFiles)) {
             let why =
                 "a damaged record ends the log; a node that opens the store cuts or refuses it";
             return Err(OpenError::Corrupt {
@@ -68,7 +71,7 @@ impl StoreView {
             });
         }
         let mode = Mode::ReadOnly;
-        let database = Database::open(&options.log_dir(), mode, options.memtable_bytes)?;
+        let database = RocksDatabase::open(&options.log_dir(), mode, options.memtable_bytes)?;
         let format = database.format_record()?;
         format.expect_supported(false)?;
         format.identity.expect(options.cluster_id, options.node_id, options.store_id)?;

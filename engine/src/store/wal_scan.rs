@@ -13,14 +13,13 @@
 //! then our batch header's put, since `RocksLog` writes it first.
 //! Deliberately absent: recycled log files and compressed ones. Both are switched off; their records are bad here.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::FileExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use zerocopy::FromBytes as _;
 use zerocopy::little_endian::{U16, U32};
 
+use super::files::{Files, fill};
 use super::header::{self, BatchHeader};
 use super::{Amnesia, OpenError, SyncedBy};
 
@@ -57,11 +56,11 @@ impl BadPlace {
     /// Whether the record says of itself, wrongly, that it is in a recycled file: RocksDB's reader does not come to
     /// an end at such a record, so it must not be let near it.
     #[must_use]
-    pub fn claims_recycling(&self) -> bool {
+    pub fn claims_recycling(&self, files: &dyn Files) -> bool {
         let mut kind = [0];
-        let read = File::open(&self.file)
-            .and_then(|file| file.read_exact_at(&mut kind, self.offset + TYPE_OFFSET));
-        read.is_ok() && RECYCLED_TYPES.contains(&kind[0])
+        let at = self.offset + TYPE_OFFSET;
+        let read = files.open(&self.file).and_then(|file| file.read_at(&mut kind, at));
+        read.is_ok_and(|read| read == 1) && RECYCLED_TYPES.contains(&kind[0])
     }
 }
 
@@ -172,24 +171,24 @@ impl WalScan {
 ///
 /// # Errors
 /// Only when a file cannot be read; bad contents are what the scan reports.
-pub fn scan(dir: &Path, store_id: Option<u128>) -> Result<WalScan, OpenError> {
+pub fn scan(files: &dyn Files, dir: &Path, store_id: Option<u128>) -> Result<WalScan, OpenError> {
     for _ in 1..ATTEMPTS {
-        match try_scan(dir, store_id) {
+        match try_scan(files, dir, store_id) {
             // A running store may delete a file between our listing it and our opening it.
             Err(OpenError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {}
             result => return result,
         }
     }
-    try_scan(dir, store_id)
+    try_scan(files, dir, store_id)
 }
 
-fn try_scan(dir: &Path, store_id: Option<u128>) -> Result<WalScan, OpenError> {
-    let files = log_files(dir)?;
+fn try_scan(files: &dyn Files, dir: &Path, store_id: Option<u128>) -> Result<WalScan, OpenError> {
+    let logs = log_files(files, dir)?;
     let mut reader = Reader::new(WalScan { store_id, ..WalScan::default() });
-    for file in &files {
-        reader.read_file(file)?;
+    for file in &logs {
+        reader.read_file(files, file)?;
     }
-    reader.scan.files = files;
+    reader.scan.files = logs;
     Ok(reader.scan)
 }
 
@@ -197,26 +196,21 @@ fn try_scan(dir: &Path, store_id: Option<u128>) -> Result<WalScan, OpenError> {
 ///
 /// # Errors
 /// Only when the file cannot be read.
-pub fn first_flaw(file: &Path) -> Result<(Option<BadPlace>, bool), OpenError> {
+pub fn first_flaw(files: &dyn Files, file: &Path) -> Result<(Option<BadPlace>, bool), OpenError> {
     let mut reader = Reader::new(WalScan::default());
     reader.plain = true;
-    reader.read_file(file)?;
+    reader.read_file(files, file)?;
     Ok((reader.scan.bad, reader.intact_behind))
 }
 
 /// RocksDB's log files in `dir`, in the order of their numbers.
-fn log_files(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(OpenError::io(dir))? {
-        let path = entry.map_err(OpenError::io(dir))?.path();
-        let is_log = path.extension().is_some_and(|extension| extension == "log");
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
-        if let Some(number) = stem.filter(|_| is_log).and_then(|stem| stem.parse::<u64>().ok()) {
-            files.push((number, path));
-        }
-    }
-    files.sort_unstable();
-    Ok(files.into_iter().map(|(_, path)| path).collect())
+fn log_files(files: &dyn Files, dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let names = files.names(dir).map_err(OpenError::io(dir))?;
+    let number = |name: &str| name.strip_suffix(".log")?.parse::<u64>().ok();
+    let mut logs: Vec<(u64, PathBuf)> =
+        names.iter().filter_map(|name| Some((number(name)?, dir.join(name)))).collect();
+    logs.sort_unstable();
+    Ok(logs.into_iter().map(|(_, path)| path).collect())
 }
 
 struct Reader {
@@ -255,15 +249,15 @@ impl Reader {
         }
     }
 
-    fn read_file(&mut self, path: &Path) -> Result<(), OpenError> {
+    fn read_file(&mut self, files: &dyn Files, path: &Path) -> Result<(), OpenError> {
         path.clone_into(&mut self.file);
         self.file_number += 1;
         self.resync = false;
-        let mut file = File::open(path).map_err(OpenError::io(path))?;
+        let file = files.open(path).map_err(OpenError::io(path))?;
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut at = 0_u64;
         loop {
-            let filled = fill(&mut file, &mut chunk).map_err(OpenError::io(path))?;
+            let filled = fill(&*file, &mut chunk, at).map_err(OpenError::io(path))?;
             for block in chunk[..filled].chunks(BLOCK_BYTES) {
                 self.read_block(block, at);
                 at += block.len() as u64;
@@ -413,18 +407,6 @@ impl Reader {
             self.scan.bad = Some(BadPlace { file: self.file.clone(), offset, record, why });
         }
     }
-}
-
-/// Fills `chunk` as far as the file goes.
-fn fill(file: &mut File, chunk: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < chunk.len() {
-        match file.read(&mut chunk[filled..])? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    Ok(filled)
 }
 
 /// Checks the physical record at the beginning of `bytes`: its type and payload.

@@ -10,9 +10,7 @@
 //! remains is the chain in the batch headers, which covers all but the end of the log.
 //! Deliberately absent: anything the log needs to be read.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::files::{Files, StoreFile, read_all};
 use super::record::{RecordError, expect_zero, verify_crc};
 use super::{OpenError, StoreError};
 
@@ -150,9 +149,9 @@ pub fn decode(bytes: &[u8]) -> WitnessState {
 ///
 /// # Errors
 /// [`OpenError::Io`] when there is a file that cannot be read.
-pub fn read(dir: &Path) -> Result<WitnessState, OpenError> {
+pub fn read(files: &dyn Files, dir: &Path) -> Result<WitnessState, OpenError> {
     let path = dir.join(WITNESS_FILE);
-    match std::fs::read(&path) {
+    match read_all(files, &path) {
         Ok(bytes) => Ok(decode(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(WitnessState::Missing),
         Err(error) => Err(OpenError::Io { path, error }),
@@ -162,7 +161,7 @@ pub fn read(dir: &Path) -> Result<WitnessState, OpenError> {
 /// Writes the witness of one open store. Made by the log; called by the maintenance thread.
 #[derive(Debug)]
 pub struct WitnessWriter {
-    file: File,
+    file: Box<dyn StoreFile>,
     path: PathBuf,
     last: Testimony,
     written_at_us: Option<u64>,
@@ -174,27 +173,21 @@ impl WitnessWriter {
     /// Opens (or makes) the witness in `dir` for the store `store_id`, and writes that the store is open.
     /// `found` is what the witness said before.
     pub(super) fn start(
+        files: &dyn Files,
         dir: &Path,
         store_id: u128,
         found: Option<&Testimony>,
         synced: Arc<AtomicU64>,
     ) -> Result<Self, OpenError> {
-        std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;
         let path = dir.join(WITNESS_FILE);
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(OpenError::io(&path))?;
+        let file = files.open_to_write(&path).map_err(OpenError::io(&path))?;
         let sequence = found.map_or(0, |testimony| testimony.sequence);
         let last = Testimony { sequence, store_id, synced: 0, clean: false };
         let mut writer = Self { file, path, last, written_at_us: None, synced };
         let now = writer.synced.load(Ordering::Acquire);
         let write = writer.put(now, false).and_then(|()| {
             writer.file.sync_all()?;
-            File::open(dir)?.sync_all()
+            files.sync_dir(dir)
         });
         write.map_err(OpenError::io(&writer.path))?;
         Ok(writer)
@@ -249,18 +242,21 @@ impl WitnessWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::SystemFiles;
 
     fn start(dir: &Path, synced: u64) -> (WitnessWriter, Arc<AtomicU64>) {
         let number = Arc::new(AtomicU64::new(synced));
-        let found = read(dir).unwrap();
-        let writer = WitnessWriter::start(dir, 77, found.testimony(), Arc::clone(&number)).unwrap();
+        let found = read(&SystemFiles, dir).unwrap();
+        let writer =
+            WitnessWriter::start(&SystemFiles, dir, 77, found.testimony(), Arc::clone(&number))
+                .unwrap();
         (writer, number)
     }
 
     #[test]
     fn it_says_what_was_synced_and_whether_the_end_was_clean() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read(dir.path()).unwrap(), WitnessState::Missing);
+        assert_eq!(read(&SystemFiles, dir.path()).unwrap(), WitnessState::Missing);
         let (mut writer, number) = start(dir.path(), 1);
         assert!(!writer.maybe_write(0).unwrap(), "nothing new");
         number.store(5, Ordering::Release);
@@ -271,14 +267,14 @@ mod tests {
         assert!(writer.maybe_write(30).unwrap(), "many batches");
         number.store(6 + BATCHES, Ordering::Release);
         assert!(writer.maybe_write(30 + INTERVAL_US).unwrap());
-        let open = *read(dir.path()).unwrap().testimony().unwrap();
+        let open = *read(&SystemFiles, dir.path()).unwrap().testimony().unwrap();
         assert_eq!((open.store_id, open.synced, open.clean), (77, 6 + BATCHES, false));
         writer.finish(7 + BATCHES).unwrap();
-        let shut = *read(dir.path()).unwrap().testimony().unwrap();
+        let shut = *read(&SystemFiles, dir.path()).unwrap().testimony().unwrap();
         assert_eq!((shut.synced, shut.clean), (7 + BATCHES, true));
         assert_eq!(std::fs::metadata(dir.path().join(WITNESS_FILE)).unwrap().len(), 512);
         drop(start(dir.path(), 7 + BATCHES));
-        assert!(!read(dir.path()).unwrap().testimony().unwrap().clean, "open again");
+        assert!(!read(&SystemFiles, dir.path()).unwrap().testimony().unwrap().clean, "open again");
     }
 
     #[test]

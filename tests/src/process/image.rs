@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kontiki::error::StartError;
 use kontiki::kvstore::CallError;
-use kontiki::store::{OpenOptions, check, witness};
+use kontiki::store::{OpenOptions, SystemFiles, check, witness};
 use kontiki::{Bootstrap, Config, OnFatal, Store};
 
 use super::{Random, within};
@@ -192,7 +192,7 @@ impl Image {
         let last = check(&options).unwrap().numbers.1;
         let dir = self.config.witness_dir.clone().unwrap_or_else(|| self.part("witness"));
         within("a witness of the last batch", LIMIT, || {
-            let state = witness::read(&dir).unwrap();
+            let state = witness::read(&SystemFiles, &dir).unwrap();
             state.testimony().filter(|testimony| testimony.synced >= last).map(|_| ())
         });
     }

@@ -1,6 +1,7 @@
 //! The scan on log files made here, byte by byte, in RocksDB's format.
 
 use super::*;
+use crate::store::SystemFiles;
 
 const STORE: u128 = 77;
 
@@ -121,7 +122,7 @@ fn scan_files(files: &[&[u8]]) -> WalScan {
         std::fs::write(dir.path().join(format!("{number:06}.log")), bytes).unwrap();
     }
     std::fs::write(dir.path().join("LOG"), b"not a log file").unwrap();
-    scan(dir.path(), None).unwrap()
+    scan(&SystemFiles, dir.path(), None).unwrap()
 }
 
 fn name(bad: &BadPlace) -> String {
