@@ -5,6 +5,7 @@
 //! --seed S      begin with this one
 //! --minutes M   as many seeds as fit
 //! --planted     switch each planted bug on in turn, and say how many seeds it took to find it (needs the feature)
+//! --bug B       with --planted, only the bug of this number
 //! --speed       how fast one core is: 3 nodes, 8 groups, 100 requests a second, no faults
 //! --trace N     of a seed that fails, print the last N events of its group (default 60)
 //! ```
@@ -39,6 +40,7 @@ struct Options {
     minutes: Option<u64>,
     trace: usize,
     planted: bool,
+    bug: Option<u64>,
     speed: bool,
 }
 
@@ -63,7 +65,7 @@ pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match parse(&args) {
         Ok(Some(options)) if options.speed => speed(),
-        Ok(Some(options)) if options.planted => super::planted::main(options.first),
+        Ok(Some(options)) if options.planted => super::planted::main(options.first, options.bug),
         Ok(Some(options)) => run_all(options),
         // The test runner asks what there is, or for other tests.
         Ok(None) => ExitCode::SUCCESS,
@@ -81,6 +83,7 @@ fn parse(args: &[String]) -> Result<Option<Options>, String> {
         minutes: None,
         trace: 60,
         planted: false,
+        bug: None,
         speed: false,
     };
     let mut args = args.iter();
@@ -95,6 +98,7 @@ fn parse(args: &[String]) -> Result<Option<Options>, String> {
             "--minutes" => options.minutes = Some(number()?),
             "--trace" => options.trace = usize::try_from(number()?).unwrap_or(usize::MAX),
             "--planted" => options.planted = true,
+            "--bug" => options.bug = Some(number()?),
             "--speed" => options.speed = true,
             "--list" => return Ok(None),
             "--nocapture" | "--no-capture" | "-q" | "--quiet" | "--test-threads" => {}

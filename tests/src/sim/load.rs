@@ -164,7 +164,7 @@ impl Load {
         };
         let leader = leaders[place(group)];
         // Now and then a client asks somebody who may have led once.
-        let node = if leader == 0 || rng.chance(150) { rng.between(1, *nodes) } else { leader };
+        let node = if leader == 0 || rng.chance(plan.astray) { rng.between(1, *nodes) } else { leader };
         waits.insert(Request { id, group, wish, op, node, tries: 0 })
     }
 
@@ -177,6 +177,11 @@ impl Load {
             request.node = node;
             request.tries += 1;
         }
+    }
+
+    /// Client `client` has waited in vain for `group`, and does not trust what it knows of its leader any more.
+    pub fn forget(&mut self, client: usize, group: u64) {
+        self.clients[client].leaders[place(group)] = 0;
     }
 
     /// The request of client `client` ended; nothing is done when it waits for another one by now.

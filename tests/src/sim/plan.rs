@@ -9,6 +9,7 @@
 use kontiki::LogWriter;
 
 mod draw;
+mod episodes;
 
 /// Lines and buffers.
 #[derive(Clone, Copy, Debug)]
@@ -71,8 +72,19 @@ pub struct LoadPlan {
     pub deletes: u64,
     /// How many of a thousand writes are batches of several keys.
     pub batches: u64,
+    /// How many of a thousand requests go to any node instead of the leader that the client knows.
+    pub astray: u64,
     /// When a client gives up waiting.
     pub patience_us: u64,
+}
+
+/// Whom a fault is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// This node.
+    Node(u64),
+    /// The node that leads this group when the fault comes; nobody when none does.
+    Leader(u64),
 }
 
 /// What goes wrong at a certain time.
@@ -82,7 +94,7 @@ pub enum What {
     /// lost.
     Kill {
         /// Which one.
-        node: u64,
+        who: Who,
         /// For how long.
         down_us: u64,
         /// Whether the machine loses power.
@@ -96,7 +108,27 @@ pub enum What {
     /// The process does nothing for a while.
     Pause {
         /// Which one.
-        node: u64,
+        who: Who,
+        /// For how long.
+        us: u64,
+    },
+    /// The node hears nobody, is heard by nobody, or both.
+    Isolate {
+        /// Which one.
+        who: Who,
+        /// It does not hear.
+        deaf: bool,
+        /// It is not heard.
+        mute: bool,
+        /// For how long.
+        us: u64,
+    },
+    /// What others say to the node takes longer: they hear it in time, and it learns late what they make of it.
+    Lag {
+        /// Which one.
+        who: Who,
+        /// By so much.
+        by_us: u64,
         /// For how long.
         us: u64,
     },

@@ -1,12 +1,13 @@
 //! From a seed to its plan.
 //!
-//! Three sorts of seeds. Most draw each kind of fault, or leave it out, at a leisurely pace. Some are *unrest*: few groups,
-//! short timeouts, faults that come faster than elections end; there hide the bugs that take several leaders in a row.
-//! A few are quiet.
+//! Each seed has a theme. Most draw each kind of fault, or leave it out, at a leisurely pace, and a few of those are quiet.
+//! Some are *unrest*: few groups, short timeouts, faults that come faster than elections end; there hide the bugs that
+//! take several leaders in a row. Some are about *reads*: many clients, few keys, and leaders that learn late that they
+//! are none any more (`episodes.rs`).
 
 use kontiki::LogWriter;
 
-use super::{CopyPlan, DiskPlan, Fault, LoadPlan, NetPlan, Plan, What};
+use super::{CopyPlan, DiskPlan, Fault, LoadPlan, NetPlan, Plan, What, Who};
 use crate::sim::random::Rng;
 
 /// Heartbeats and their answers in one run, about: what idle groups tell each other takes the time of other seeds.
@@ -18,19 +19,38 @@ const KINDS: u64 = 13;
 /// Those that make leaders come and go.
 const UNREST: [u64; 7] = [0, 1, 3, 4, 5, 7, 8];
 
+/// What a seed is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Theme {
+    Mixed,
+    Unrest,
+    Reads,
+}
+
 impl Plan {
     /// The plan of `seed`.
     #[must_use]
     pub fn draw(seed: u64) -> Self {
         let mut rng = Rng::stream(seed, "plan");
-        let unrest = rng.chance(400);
-        let mut nodes = rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7]);
-        let many = rng.chance(5) && !unrest;
+        let theme = match rng.below(100) {
+            0..35 => Theme::Unrest,
+            35..52 => Theme::Reads,
+            _ => Theme::Mixed,
+        };
+        let unrest = theme == Theme::Unrest;
+        let mut nodes = rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 6, 7]);
+        let many = theme == Theme::Mixed && rng.chance(10);
         let mut groups = if many { rng.between(200, 2000) } else { rng.scale(1, 64) };
-        if unrest {
+        if theme != Theme::Mixed {
             (nodes, groups) = (rng.pick(&[3, 3, 5]), rng.between(1, 6));
         }
-        let raft = raft(&mut rng, unrest, groups * nodes);
+        let mut raft = raft(&mut rng, unrest, groups * nodes);
+        if theme == Theme::Reads {
+            groups = rng.between(1, 2);
+            raft.election_timeout_us = rng.pick(&[200_000, 300_000, 500_000]);
+            raft.heartbeat_us = raft.election_timeout_us / 10;
+            raft.lease_percent = if rng.chance(700) { 80 } else { 0 };
+        }
         let chatter = groups * nodes.saturating_sub(1) * 2 + 1;
         let enough_us = MESSAGES_ENOUGH * u64::from(raft.heartbeat_us) / chatter;
         let run_us = (rng.between(8, 30) * 1_000_000).min(enough_us.max(4_000_000));
@@ -49,15 +69,19 @@ impl Plan {
             net: net(&mut rng, groups, many),
             copies: copies(&mut rng),
             disk: disk(&mut rng, unrest),
-            load: load(&mut rng, run_us, unrest),
+            load: if theme == Theme::Reads {
+                reads(&mut rng)
+            } else {
+                load(&mut rng, run_us, unrest)
+            },
             canary: false,
             faults: Vec::new(),
         };
         let mut rng = Rng::stream(seed, "faults");
-        if unrest {
-            plan.draw_unrest(&mut rng);
-        } else {
-            plan.draw_faults(&mut rng);
+        match theme {
+            Theme::Mixed => plan.draw_faults(&mut rng),
+            Theme::Unrest => plan.draw_unrest(&mut rng),
+            Theme::Reads => plan.draw_episodes(&mut rng),
         }
         if nodes > 2 && rng.chance(60) {
             let what = What::Rot { node: rng.between(1, nodes), flip: rng.chance(500) };
@@ -73,7 +97,7 @@ impl Plan {
         let mut plan = Self::calm(1);
         (plan.canary, plan.run_us) = (true, 8_000_000);
         let kill =
-            |at_us| Fault { at_us, what: What::Kill { node: 1, down_us: 500_000, power: true } };
+            |at_us| Fault { at_us, what: What::Kill { who: Who::Node(1), down_us: 500_000, power: true } };
         plan.faults = vec![kill(3_000_000), kill(6_000_000)];
         plan
     }
@@ -109,6 +133,7 @@ impl Plan {
             reads: 300,
             deletes: 100,
             batches: 0,
+            astray: 150,
             patience_us: 2_000_000,
         };
         plan.faults.clear();
@@ -151,13 +176,19 @@ impl Plan {
     /// A fault of this kind that lasts about so long.
     fn draw_fault(&self, kind: u64, long: u64, rng: &mut Rng) -> Option<What> {
         let node = rng.between(1, self.nodes);
+        let who = if rng.chance(300) {
+            Who::Leader(rng.between(1, self.groups))
+        } else {
+            Who::Node(node)
+        };
         let other = (node + rng.below(self.nodes.max(2) - 1)) % self.nodes + 1;
         let alone = self.nodes == 1;
         Some(match kind {
-            0 => What::Kill { node, down_us: long, power: false },
-            1 => What::Kill { node, down_us: long, power: true },
+            0 => What::Kill { who, down_us: long, power: false },
+            1 => What::Kill { who, down_us: long, power: true },
             2 => What::Blackout { down_us: long },
-            3 => What::Pause { node, us: long },
+            3 if rng.chance(100) => What::Pause { who, us: rng.between(1_000_000, 30_000_000) },
+            3 => What::Pause { who, us: long },
             4 if !alone => {
                 let side = 1 + rng.below((1 << self.nodes) - 2);
                 What::Partition { side, us: 2 * long, one_way: rng.chance(300) }
@@ -257,6 +288,22 @@ fn load(rng: &mut Rng, run_us: u64, unrest: bool) -> LoadPlan {
         reads: rng.between(if unrest { 300 } else { 100 }, 800),
         deletes: rng.between(0, 300),
         batches: if rng.chance(500) { rng.between(0, 300) } else { 0 },
+        astray: rng.pick(&[50, 150, 400]),
         patience_us: rng.scale(200_000, 5_000_000),
+    }
+}
+
+/// Many reads of few keys, by clients that do not wait long.
+fn reads(rng: &mut Rng) -> LoadPlan {
+    LoadPlan {
+        clients: rng.between(5, 8),
+        think_us: rng.between(3_000, 15_000),
+        keys: rng.between(1, 2),
+        value_bytes: 32,
+        reads: rng.between(500, 800),
+        deletes: 50,
+        batches: 0,
+        astray: rng.between(200, 500),
+        patience_us: rng.between(20_000, 150_000),
     }
 }

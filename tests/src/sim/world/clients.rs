@@ -71,7 +71,9 @@ impl World {
 
     /// A client does not wait any longer for request `id`, if it still does.
     pub(super) fn give_up(&mut self, client: usize, id: u64) {
-        if self.load.clients[client].waits.as_ref().is_some_and(|request| request.id == id) {
+        let waits = self.load.clients[client].waits.as_ref().filter(|request| request.id == id);
+        if let Some(group) = waits.map(|request| request.group) {
+            self.load.forget(client, group);
             self.load.end(client, id, Outcome::Unknown, self.now);
             self.after_answer(client);
         }

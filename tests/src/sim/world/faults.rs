@@ -10,7 +10,7 @@ use zerocopy::IntoBytes as _;
 
 use super::{Event, World, place};
 use crate::sim::node::CLUSTER;
-use crate::sim::plan::What as FaultKind;
+use crate::sim::plan::{What as FaultKind, Who};
 use crate::sim::trace::What;
 
 impl World {
@@ -18,16 +18,39 @@ impl World {
         let (now, nodes) = (self.now, self.plan.nodes);
         self.rules().trace.note(0, What::Fault, 0, [number as u64, 0, 0]);
         match self.plan.faults[number].what {
-            FaultKind::Kill { node, down_us, power } => self.stop(node, power, down_us),
+            FaultKind::Kill { who, down_us, power } => {
+                if let Some(node) = self.who(who) {
+                    self.stop(node, power, down_us);
+                }
+            }
             FaultKind::Blackout { down_us } => {
                 for node in 1..=nodes {
                     let extra = self.dice.below(down_us + 1);
                     self.stop(node, true, down_us + extra);
                 }
             }
-            FaultKind::Pause { node, us } => {
-                let site = &mut self.sites[place(node)];
-                site.busy_until = site.busy_until.max(now + us);
+            FaultKind::Pause { who, us } => {
+                if let Some(node) = self.who(who) {
+                    let site = &mut self.sites[place(node)];
+                    site.busy_until = site.busy_until.max(now + us);
+                }
+            }
+            FaultKind::Isolate { who, deaf, mute, us } => {
+                let Some(node) = self.who(who) else { return };
+                for other in (1..=nodes).filter(|&other| other != node) {
+                    if deaf {
+                        self.fabric.cut(other, node, now + us);
+                    }
+                    if mute {
+                        self.fabric.cut(node, other, now + us);
+                    }
+                }
+            }
+            FaultKind::Lag { who, by_us, us } => {
+                let Some(node) = self.who(who) else { return };
+                for other in (1..=nodes).filter(|&other| other != node) {
+                    self.fabric.slow(other, node, by_us, now + us);
+                }
             }
             FaultKind::Partition { side, us, one_way } => {
                 let is_in = |node: u64| side & (1 << (node - 1)) != 0;
@@ -66,6 +89,24 @@ impl World {
             FaultKind::Rot { node, flip } => self.rot(node, flip),
             FaultKind::Foreign { node, claims } => self.foreign(node, claims),
         }
+    }
+
+    /// Whom a fault is for.
+    fn who(&self, who: Who) -> Option<u64> {
+        let group = match who {
+            Who::Node(node) => return Some(node),
+            Who::Leader(group) => group,
+        };
+        // A deposed leader may not know of its successor yet.
+        let leads = |node: &u64| {
+            let running = self.sites[place(*node)].running.as_ref()?;
+            let shard = running.worker.shard();
+            let slots = 0..u32::try_from(shard.len()).expect("a few groups");
+            let slot = slots.into_iter().find(|&slot| shard.group(slot) == group)?;
+            let raft = shard.raft(slot);
+            raft.is_leader().then(|| (raft.term(), *node))
+        };
+        (1..=self.plan.nodes).filter_map(|node| leads(&node)).max().map(|(_, node)| node)
     }
 
     pub(super) fn transfer(&mut self, group: u64, to: u64) {
