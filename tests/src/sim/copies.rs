@@ -6,14 +6,12 @@
 //!
 //! Deliberately absent: loss. On a connection that lives nothing is lost, and the engine may rely on it.
 
+use super::fabric::Sent;
 use super::plan::CopyPlan;
 use super::random::Rng;
 
 /// Frames remembered for a replay.
 const OLD_MAX: usize = 64;
-
-/// A frame with its sender and its receiver.
-pub type Letter = (u64, u64, Vec<u8>);
 
 /// See the module.
 #[derive(Debug)]
@@ -21,9 +19,9 @@ pub struct Copies {
     plan: CopyPlan,
     rng: Rng,
     on: bool,
-    letters: Vec<Option<Letter>>,
+    letters: Vec<Option<Sent>>,
     due: Vec<(u64, usize)>,
-    old: Vec<Letter>,
+    old: Vec<Sent>,
 }
 
 impl Copies {
@@ -40,11 +38,10 @@ impl Copies {
     }
 
     /// A frame left; perhaps it comes again.
-    pub fn offer(&mut self, now: u64, from: u64, to: u64, frame: Vec<u8>) {
+    pub fn offer(&mut self, now: u64, letter: Sent) {
         if !self.on || !self.rng.chance(self.plan.again_per_mille) {
             return;
         }
-        let letter = (from, to, frame);
         if self.rng.chance(self.plan.old_per_mille) && !self.old.is_empty() {
             let old = self.old[self.rng.place(self.old.len())].clone();
             self.post(now, old);
@@ -58,7 +55,7 @@ impl Copies {
         self.post(now, letter);
     }
 
-    fn post(&mut self, now: u64, letter: Letter) {
+    fn post(&mut self, now: u64, letter: Sent) {
         let at = now + self.rng.below(self.plan.delay_us);
         self.due.push((at, self.letters.len()));
         self.letters.push(Some(letter));
@@ -70,7 +67,7 @@ impl Copies {
     }
 
     /// The copy of this number; it comes now.
-    pub fn take(&mut self, number: usize) -> Option<Letter> {
+    pub fn take(&mut self, number: usize) -> Option<Sent> {
         self.letters.get_mut(number)?.take()
     }
 }

@@ -9,6 +9,7 @@
 //! | the log is not compacted past what is durably applied | [`Ledger::written`] |
 //! | a vote goes to nobody whose log ends before the voter's | [`Ledger::sent`] |
 //! | no vote and no acknowledgement before the write it rests on | [`Ledger::sent`] |
+//! | who hears of a later term is in it | [`Ledger::heard`] |
 //! | every replica applies the same blocks in the same order | [`Ledger::applied`] |
 //! | a request is in the log once at most | [`Ledger::applied`] |
 //! | what was durable is there again after a restart | [`Ledger::started`] |
@@ -25,6 +26,7 @@ use kontiki::store::LogBatch;
 use kontiki_net::{FRAME_BYTES_MAX, Frame, FrameKind, Incoming, MessageCode};
 use kontiki_raft::{HardState, Index, Message, MessageKind, Position, Raft, ReplicaId, Term};
 
+use super::fabric::Sent;
 use super::marks::{Mark, Marks};
 use super::trace::{Trace, What};
 
@@ -99,6 +101,8 @@ pub struct Ledger {
     groups: Vec<Group>,
     /// Where each request is in the logs.
     requests: HashMap<u64, (u64, u64)>,
+    /// What the frames that were not read yet say of later terms.
+    news: HashMap<u64, Vec<(u64, Term)>>,
 }
 
 fn place(id: u64) -> usize {
@@ -121,6 +125,7 @@ impl Ledger {
             nodes: (0..nodes).map(|_| node()).collect(),
             groups: (0..groups).map(|_| Group::default()).collect(),
             requests: HashMap::new(),
+            news: HashMap::new(),
         }
     }
 
@@ -426,9 +431,10 @@ impl Ledger {
         }
     }
 
-    /// A frame left `node` for `to`.
-    pub fn sent(&mut self, node: u64, to: u64, frame: &[u8]) {
-        let Ok((frame, _)) = Frame::parse(frame, FRAME_BYTES_MAX) else {
+    /// A frame left.
+    pub fn sent(&mut self, sent: &Sent) {
+        let (node, to) = (sent.from, sent.to);
+        let Ok((frame, _)) = Frame::parse(&sent.bytes, FRAME_BYTES_MAX) else {
             return self.fail(None, format!("node {node} sends a frame that is none"));
         };
         if frame.kind() != FrameKind::Messages {
@@ -437,7 +443,16 @@ impl Ledger {
         for incoming in frame.messages() {
             match incoming {
                 Ok(Incoming::Message { group, message }) => {
-                    self.sent_message(node, to, group, &message)
+                    // Whoever asks about a later term does not begin it, and a vote may be refused unheard.
+                    let may_wait = match message.kind {
+                        MessageKind::PreVote { .. } | MessageKind::Vote { .. } => true,
+                        MessageKind::PreVoteReply { granted } => granted,
+                        _ => false,
+                    };
+                    if !may_wait {
+                        self.note_term(sent, group, message.term);
+                    }
+                    self.sent_message(node, to, group, &message);
                 }
                 Ok(Incoming::Beat(beat)) => {
                     let code = u64::from(MessageCode::Beat.code()) * 100 + to;
@@ -445,10 +460,28 @@ impl Ledger {
                     self.trace.note(node, What::Sent, 0, [code, beat.sequence, answers]);
                 }
                 Ok(Incoming::Append { group, header, .. }) => {
+                    self.note_term(sent, group, header.term);
                     let code = u64::from(MessageCode::Append.code()) * 100 + to;
                     self.trace.note(node, What::Sent, group, [code, header.term.0, header.last.0]);
                 }
                 Err(error) => self.fail(None, format!("node {node} sends nonsense: {error}")),
+            }
+        }
+    }
+
+    /// What was sent is news of a later term.
+    fn note_term(&mut self, sent: &Sent, group: u64, term: Term) {
+        if self.nodes[place(sent.to)].replicas[place(group)].term < term.0 {
+            self.news.entry(sent.number).or_default().push((group, term));
+        }
+    }
+
+    /// A worker of `node` has taken the frame of this number, and its replicas are in the terms that `term_of` says.
+    pub fn heard(&mut self, node: u64, number: u64, term_of: impl Fn(u64) -> Option<Term>) {
+        for (group, term) in self.news.remove(&number).unwrap_or_default() {
+            if let Some(own) = term_of(group).filter(|&own| own < term) {
+                let what = format!("node {node} was told of {term:?} and stays in {own:?}");
+                self.fail(Some(group), what);
             }
         }
     }

@@ -164,7 +164,8 @@ impl Load {
         };
         let leader = leaders[place(group)];
         // Now and then a client asks somebody who may have led once.
-        let node = if leader == 0 || rng.chance(plan.astray) { rng.between(1, *nodes) } else { leader };
+        let node =
+            if leader == 0 || rng.chance(plan.astray) { rng.between(1, *nodes) } else { leader };
         waits.insert(Request { id, group, wish, op, node, tries: 0 })
     }
 

@@ -5,6 +5,7 @@
 //!
 //! Deliberately absent: time. `world.rs` says when each of them has its turn.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,12 +13,12 @@ use std::sync::{Arc, Mutex};
 use crossbeam::channel::{Receiver, bounded};
 use kontiki::clock::Clock;
 use kontiki::error::{Fatal, StartError};
-use kontiki::kv::{KvMachine, ShardView};
+use kontiki::kv::{KvMachine, KvView};
 use kontiki::machine::{Answers, FlushJob, MachineContext, MachineError, StateMachine, Wake};
 use kontiki::metrics::Metrics;
 use kontiki::parts::{
-    Chore, Inbox, LogSlot, Placed, Router, StateWriter, Worker, WorkerParts, Writer, first_records,
-    flush_policy, rebuild, state_writer,
+    Chore, Inbox, InboxReceiver, LogSlot, Placed, Router, StateWriter, Worker, WorkerParts, Writer,
+    first_records, flush_policy, rebuild, state_writer,
 };
 use kontiki::shard::Shard;
 use kontiki::store::{
@@ -25,7 +26,7 @@ use kontiki::store::{
 };
 use kontiki::{Block, Bootstrap, CompletionQueue, Config, Durability, Index};
 use kontiki_net::{Net, NetConfig, Waker};
-use kontiki_raft::Time;
+use kontiki_raft::{Raft, Time};
 
 use super::fabric::{Fabric, address_of};
 use super::ledger::Ledger;
@@ -166,10 +167,18 @@ impl StateMachine for Machine {
     }
 }
 
+/// One worker, and whether somebody wants it to look.
+pub struct Desk {
+    /// It.
+    pub worker: Worker<Machine>,
+    /// Its waker.
+    pub waker: Waker,
+}
+
 /// A node that runs.
 pub struct Running {
-    /// Its worker.
-    pub worker: Worker<Machine>,
+    /// Its workers, by number.
+    pub desks: Vec<Desk>,
     /// Its door.
     pub router: Arc<Router>,
     /// Its log writer.
@@ -185,10 +194,14 @@ pub struct Running {
     /// Where its answers come out.
     pub answers: Arc<CompletionQueue>,
     /// Its state, to be read.
-    pub view: ShardView,
-    /// Whether somebody wants its worker to look.
-    pub waker: Waker,
+    pub view: KvView,
     _synced: Receiver<()>,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Running {
@@ -202,7 +215,7 @@ impl std::fmt::Debug for Running {
 pub fn config_of(plan: &Plan, node: u64) -> Config {
     let mut config = Config::new(PathBuf::from("sim"), node);
     config.cluster_id = CLUSTER;
-    config.workers = 1;
+    config.workers = plan.workers;
     config.raft = plan.raft;
     config.cache_bytes_max = plan.cache_bytes_max;
     config.log_retain_bytes = plan.log_retain_bytes;
@@ -234,58 +247,59 @@ impl Running {
         let (log, state, rules) = (disk.log.clone(), disk.state.clone(), Arc::clone(rules));
         let trouble = Arc::clone(&disk.trouble);
         let mut log = Log { node, log, state, trouble, rules: Arc::clone(&rules) };
-        let mut builders = rebuild(config, &mut log, &records)?;
-        let builder = builders.pop().expect("one worker, one builder");
-
-        let net = transport(config, identity, fabric)?;
-        let waker = net.waker();
-        let (inbox, receiver) = Inbox::new(config.inbox_bytes_max, net.waker());
-        let inbox = Arc::new(inbox);
-        let groups = builder.groups();
-        let router = Arc::new(Router::new(vec![Arc::clone(&inbox)], groups.clone()));
+        let builders = rebuild(config, &mut log, &records)?;
+        let nets = transports(config, identity, fabric)?;
+        let (inboxes, receivers): (Vec<_>, Vec<_>) =
+            nets.iter().map(|net| door(config, net)).unzip();
+        let groups: BTreeSet<u64> = records.iter().map(|(group, _)| *group).collect();
+        let groups = groups.into_iter().collect();
+        let router = Arc::new(Router::new(inboxes.clone(), groups));
         let metrics = Arc::new(Metrics::default());
-
         let (handle, states) = state_writer(Arc::new(disk.state.clone()));
-        let context = context_of(config, identity, groups, &inbox);
-        let kv = KvMachine::open(&context, handle).map_err(StartError::Machine)?;
-        let view = kv.view();
-        let machine = Machine { node, kv, rules: Arc::clone(&rules) };
-        let shard =
-            builder.finish(now, |group| machine.applied(group)).map_err(StartError::Recovery)?;
-        tell_started(&rules, node, &shard);
-
         let reader = log.reader();
-        let mut slot = LogSlot::new(Box::new(log), 1, Arc::clone(&metrics));
-        slot.retain(0, shard.retention());
+        let slot = LogSlot::new(Box::new(log), config.workers, Arc::clone(&metrics));
         let slot = Arc::new(parking_lot::Mutex::new(slot));
         let (synced, synced_rx) = bounded(1);
         let (chores_tx, chores) = bounded(64);
         let (writer, jobs) = Writer::new(Arc::clone(&slot), Arc::clone(&router), synced.clone());
-        let worker = Worker::new(
-            now,
-            WorkerParts {
-                number: 0,
+
+        let (mut desks, mut views) = (Vec::new(), Vec::new());
+        let parts = nets.into_iter().zip(builders).zip(receivers).zip(&inboxes);
+        for (number, (((net, builder), receiver), inbox)) in parts.enumerate() {
+            let context = context_of(config, identity, number, builder.groups(), inbox);
+            let kv = KvMachine::open(&context, handle.clone()).map_err(StartError::Machine)?;
+            views.push(kv.view());
+            let machine = Machine { node, kv, rules: Arc::clone(&rules) };
+            let shard = builder
+                .finish(now, |group| machine.applied(group))
+                .map_err(StartError::Recovery)?;
+            tell_started(&rules, node, &shard);
+            slot.lock().retain(number, shard.retention());
+            let waker = net.waker();
+            let parts = WorkerParts {
+                number,
                 shard,
                 machine,
                 net,
                 clock: Clock::new(),
-                inbox,
+                inbox: Arc::clone(inbox),
                 receiver,
                 router: Arc::clone(&router),
-                log: slot,
-                reader,
-                writer: jobs,
-                chores: chores_tx,
-                synced,
-                metrics,
+                log: Arc::clone(&slot),
+                reader: Arc::clone(&reader),
+                writer: jobs.clone(),
+                chores: chores_tx.clone(),
+                synced: synced.clone(),
+                metrics: Arc::clone(&metrics),
                 log_writer: config.log_writer,
-                workers: 1,
+                workers: config.workers,
                 flush: flush_policy(config),
                 first_start: fresh.then_some(config.peers.len() + 1),
-            },
-        );
+            };
+            desks.push(Desk { worker: Worker::new(now, parts), waker });
+        }
         Ok(Self {
-            worker,
+            desks,
             router,
             writer,
             unreported: None,
@@ -293,10 +307,30 @@ impl Running {
             chore: None,
             states,
             answers: CompletionQueue::new(),
-            view,
-            waker,
+            view: KvView::new(views),
             _synced: synced_rx,
         })
+    }
+
+    /// The worker of `group`: its number.
+    #[must_use]
+    pub fn lane_of(&self, group: u64) -> usize {
+        usize::try_from(group % self.desks.len() as u64).expect("a few workers")
+    }
+
+    /// The replica of `group`.
+    #[must_use]
+    pub fn raft(&self, group: u64) -> Option<&Raft> {
+        let shard = self.desks[self.lane_of(group)].worker.shard();
+        let slots = u32::try_from(shard.len()).expect("a few groups");
+        // Groups of a shard lie in their order.
+        let at = u32::try_from(group.saturating_sub(1) / self.desks.len() as u64).ok()?;
+        let slot = if at < slots && shard.group(at) == group {
+            at
+        } else {
+            (0..slots).find(|&slot| shard.group(slot) == group)?
+        };
+        Some(shard.raft(slot))
     }
 
     /// Ends the flush cycle that runs, if one does.
@@ -311,27 +345,44 @@ impl Running {
     }
 }
 
-/// The node's event loop, over the simulated network.
-fn transport(config: &Config, identity: Identity, fabric: &Fabric) -> Result<Net, StartError> {
-    let mut net = NetConfig::new(config.cluster_id, config.node_id, identity.store_id);
-    net.peers.clone_from(&config.peers);
-    net.epoch = identity.boot_epoch;
-    net.seed = config.seed ^ identity.boot_epoch;
-    net.write_queue_bytes_max = config.peer_queue_bytes_max;
-    let system = fabric.start(config.node_id, identity.boot_epoch);
-    Net::with_system(net, Box::new(system)).map_err(StartError::Net)
+/// The event loops of a node's workers, over the simulated network.
+fn transports(
+    config: &Config,
+    identity: Identity,
+    fabric: &Fabric,
+) -> Result<Vec<Net>, StartError> {
+    let systems = fabric.start(config.node_id, identity.boot_epoch, config.workers);
+    let mut nets = Vec::new();
+    for (lane, system) in (0..).zip(systems) {
+        let mut net = NetConfig::new(config.cluster_id, config.node_id, identity.store_id);
+        net.epoch = identity.boot_epoch;
+        net.lane = lane;
+        net.lane_count = u16::try_from(config.workers).expect("a few workers");
+        net.peers.clone_from(&config.peers);
+        net.seed = config.seed ^ identity.boot_epoch ^ u64::from(lane) << 32;
+        net.write_queue_bytes_max = config.peer_queue_bytes_max;
+        nets.push(Net::with_system(net, Box::new(system)).map_err(StartError::Net)?);
+    }
+    Ok(nets)
+}
+
+/// The door of a worker, and its inside.
+fn door(config: &Config, net: &Net) -> (Arc<Inbox>, InboxReceiver) {
+    let (inbox, receiver) = Inbox::new(config.inbox_bytes_max, net.waker());
+    (Arc::new(inbox), receiver)
 }
 
 fn context_of(
     config: &Config,
     identity: Identity,
+    shard: usize,
     groups: Vec<u64>,
     inbox: &Arc<Inbox>,
 ) -> MachineContext {
     let inbox = Arc::clone(inbox);
     MachineContext {
-        shard: 0,
-        shards: 1,
+        shard,
+        shards: config.workers,
         store_id: identity.store_id,
         dir: config.dir.clone(),
         groups: groups.into(),

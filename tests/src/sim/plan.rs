@@ -242,6 +242,8 @@ pub struct Plan {
     pub nodes: u64,
     /// Groups, numbered from 1.
     pub groups: u64,
+    /// Workers of each node.
+    pub workers: usize,
     /// How long faults and clients go on.
     pub run_us: u64,
     /// The core's tunables.

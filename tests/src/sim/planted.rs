@@ -32,11 +32,23 @@ const NOT_YET: &[(u32, &str, &str)] = &[
     (15, "destroy and install are not atomic", "the engine has no snapshots"),
     (17, "no snapshot to a follower behind a compacted log", "the engine has no snapshots"),
     (18, "a wiped node rejoins", "stores do not know each other yet"),
-    (21, "a joint membership decides by its incoming half", "the engine does not change memberships"),
-    (22, "a membership changes before a commit in the term", "the engine does not change memberships"),
+    (
+        21,
+        "a joint membership decides by its incoming half",
+        "the engine does not change memberships",
+    ),
+    (
+        22,
+        "a membership changes before a commit in the term",
+        "the engine does not change memberships",
+    ),
     (25, "a sleeping group never wakes", "groups do not sleep yet"),
     (28, "a snapshot with a stale epoch is accepted", "the engine has no snapshots"),
-    (30, "an earlier membership's acknowledgement counts", "the engine does not change memberships"),
+    (
+        30,
+        "an earlier membership's acknowledgement counts",
+        "the engine does not change memberships",
+    ),
 ];
 
 #[derive(Clone, Copy, Debug)]

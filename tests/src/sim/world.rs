@@ -21,12 +21,12 @@ use kontiki::range::RangeMap;
 use kontiki::store::MemoryLog;
 use kontiki::{Bootstrap, Completion, Config};
 use kontiki_net::{FRAME_BYTES_MAX, Frame, FrameKind};
-use kontiki_raft::Time;
+use kontiki_raft::{Raft, Time};
 
 use super::checker::Budget;
 use super::clock::Clock;
 use super::copies::Copies;
-use super::fabric::{Due, Fabric};
+use super::fabric::{Due, Fabric, Sent};
 use super::ledger::Ledger;
 use super::load::Load;
 use super::marks::Mark;
@@ -51,8 +51,8 @@ const NEVER: u64 = u64::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// A node's worker has its turn.
-    Turn(u64),
+    /// A worker of a node has its turn.
+    Turn(u64, usize),
     Net(Due),
     /// The batch of a node's log writer is on the disk; in which life.
     Synced(u64, u64),
@@ -81,10 +81,11 @@ struct Site {
     running: Option<Running>,
     /// How often it has ended.
     life: u64,
-    turn_at: u64,
-    /// Its worker does nothing before this.
+    /// When each of its workers has its turn.
+    turns: Vec<u64>,
+    /// It does nothing before this.
     busy_until: u64,
-    /// Its worker wrote a batch itself, which is not on the disk yet.
+    /// Its only worker wrote a batch itself, which is not on the disk yet.
     writes_inline: bool,
     stall_until: u64,
     /// For how long it stays down when its disk has failed it.
@@ -96,8 +97,8 @@ struct Site {
     /// What a lying disk will give back.
     old: Option<MemoryLog>,
     clock: Clock,
-    /// The replica that was looked at last.
-    looked: u32,
+    /// The replica of each worker that was looked at last.
+    looked: Vec<u32>,
 }
 
 /// How far the second part of a run is.
@@ -129,8 +130,9 @@ pub struct World {
     phase: Phase,
     dice: Rng,
     due: Vec<(u64, Due)>,
-    roused: Vec<u64>,
-    sent: Vec<(u64, u64, Vec<u8>)>,
+    roused: Vec<(u64, usize)>,
+    sent: Vec<Sent>,
+    heard: Vec<u64>,
     answers: Vec<Completion>,
     copies: Copies,
 }
@@ -154,11 +156,11 @@ impl World {
             let config = config_of(&plan, node);
             let disk = Disk::format(&config, &bootstrap).expect("the plan is consistent");
             Site {
-                config,
                 disk,
                 running: None,
                 life: 0,
-                turn_at: NEVER,
+                turns: vec![NEVER; config.workers],
+                looked: vec![0; config.workers],
                 busy_until: 0,
                 writes_inline: false,
                 stall_until: 0,
@@ -167,7 +169,7 @@ impl World {
                 retired: false,
                 old: None,
                 clock: Clock::new(0, dice.between(1_000_000, 1_000_000_000_000)),
-                looked: 0,
+                config,
             }
         };
         let sites = nodes.iter().map(|&node| site(node)).collect();
@@ -186,6 +188,7 @@ impl World {
             due: Vec::new(),
             roused: Vec::new(),
             sent: Vec::new(),
+            heard: Vec::new(),
             answers: Vec::new(),
             copies: Copies::new(plan.copies, Rng::stream(plan.seed, "copies")),
             plan,
@@ -255,7 +258,7 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Turn(node) => self.turn(node),
+            Event::Turn(node, lane) => self.turn(node, lane),
             Event::Net(due) => self.fabric.happen(due),
             Event::Synced(node, life) if self.lives(node, life) => self.synced(node),
             Event::Freed(node, life) if self.lives(node, life) => self.freed(node),
@@ -295,19 +298,37 @@ impl World {
         for (at, due) in due.drain(..) {
             self.push(at, Event::Net(due));
         }
-        for node in roused.drain(..) {
-            self.turn_at(node, self.now + self.plan.wake_us);
+        for (node, lane) in roused.drain(..) {
+            self.turn_at(node, lane, self.now + self.plan.wake_us);
         }
         (self.due, self.roused) = (due, roused);
     }
 
-    /// Gives a node's worker a turn at `at`, if it has none earlier.
-    fn turn_at(&mut self, node: u64, at: u64) {
+    /// Gives a worker a turn at `at`, if it has none earlier.
+    fn turn_at(&mut self, node: u64, lane: usize, at: u64) {
         let site = &mut self.sites[place(node)];
         let at = at.max(site.busy_until);
-        if site.running.is_some() && at < site.turn_at {
-            site.turn_at = at;
-            self.push(at, Event::Turn(node));
+        if site.running.is_some() && at < site.turns[lane] {
+            site.turns[lane] = at;
+            self.push(at, Event::Turn(node, lane));
+        }
+    }
+
+    /// Gives all workers of a node a turn.
+    fn turns_at(&mut self, node: u64, at: u64) {
+        for lane in 0..self.plan.workers {
+            self.turn_at(node, lane, at);
+        }
+    }
+
+    /// Gives a turn to those workers of a node that somebody has woken.
+    fn turn_woken(&mut self, node: u64) {
+        let at = self.now + self.plan.wake_us;
+        for lane in 0..self.plan.workers {
+            let running = self.sites[place(node)].running.as_ref();
+            if running.is_some_and(|running| running.desks[lane].waker.was_woken()) {
+                self.turn_at(node, lane, at);
+            }
         }
     }
 
@@ -322,10 +343,10 @@ impl World {
             }
             Ok(running) => {
                 site.running = Some(running);
-                site.turn_at = NEVER;
+                site.turns.fill(NEVER);
                 site.busy_until = 0;
                 site.writes_inline = false;
-                self.turn_at(node, self.now);
+                self.turns_at(node, self.now);
             }
             Err(StartError::Store(_) | StartError::Recovery(_)) if site.rotten => {
                 site.retired = true;
@@ -363,7 +384,7 @@ impl World {
         let Some(running) = site.running.take() else { return };
         self.fabric.stop(node, power);
         site.life += 1;
-        site.turn_at = NEVER;
+        site.turns.fill(NEVER);
         drop(running);
         // The kernel keeps what was written when only the process ends.
         let unsynced = site.disk.log.unsynced();
@@ -402,30 +423,30 @@ impl World {
         }
     }
 
-    fn turn(&mut self, node: u64) {
+    fn turn(&mut self, node: u64, lane: usize) {
         let site = &mut self.sites[place(node)];
-        if site.turn_at != self.now {
+        if site.turns[lane] != self.now {
             return; // It had its turn earlier, or has one later.
         }
-        site.turn_at = NEVER;
+        site.turns[lane] = NEVER;
         if site.writes_inline {
             return; // It goes on when the disk lets it.
         }
         if site.busy_until > self.now {
             let until = site.busy_until;
-            return self.turn_at(node, until);
+            return self.turn_at(node, lane, until);
         }
         let now = Time(site.clock.local(self.now));
         let Some(running) = &mut site.running else { return };
-        if let Err(fatal) = running.worker.turn_at(now) {
+        if let Err(fatal) = running.desks[lane].worker.turn_at(now) {
             return self.halt(node, &fatal);
         }
-        self.after_turn(node);
+        self.after_turn(node, lane);
     }
 
     /// A frame comes once more, or when its receiver can take it.
     fn copy(&mut self, number: usize) {
-        let Some((from, to, bytes)) = self.copies.take(number) else { return };
+        let Some(Sent { from, to, lane, bytes, .. }) = self.copies.take(number) else { return };
         let site = &mut self.sites[place(to)];
         if site.busy_until > self.now || site.writes_inline {
             return; // A copy that comes at a bad time is no loss.
@@ -436,8 +457,8 @@ impl World {
         if frame.kind() != FrameKind::Messages {
             return;
         }
-        match running.worker.take_frame(now, from, &frame) {
-            Ok(()) => self.turn_at(to, self.now + self.plan.wake_us),
+        match running.desks[lane].worker.take_frame(now, from, &frame) {
+            Ok(()) => self.turn_at(to, lane, self.now + self.plan.wake_us),
             Err(error) => self.fail(None, format!("node {to} does not understand {from}: {error}")),
         }
     }
@@ -453,23 +474,28 @@ impl World {
         self.fail(None, format!("node {node} ends itself: {fatal}"));
     }
 
-    fn after_turn(&mut self, node: u64) {
+    fn after_turn(&mut self, node: u64, lane: usize) {
         let now = self.now;
         self.fabric.take_sent(&mut self.sent);
+        self.fabric.take_heard(&mut self.heard);
         let mut rules = self.rules.lock().expect("one thread");
-        for (from, to, frame) in self.sent.drain(..) {
-            rules.sent(from, to, &frame);
-            self.copies.offer(now, from, to, frame);
-        }
         let site = &mut self.sites[place(node)];
         let running = site.running.as_mut().expect("it had its turn");
+        for number in self.heard.drain(..) {
+            rules.heard(node, number, |group| running.raft(group).map(Raft::term));
+        }
+        for sent in self.sent.drain(..) {
+            rules.sent(&sent);
+            self.copies.offer(now, sent);
+        }
         let inline = running.unreported.is_none() && site.disk.log.unsynced() > 0;
-        let shard = running.worker.shard();
+        let shard = running.desks[lane].worker.shard();
         let count = u32::try_from(shard.len()).expect("a few groups");
+        let looked = &mut site.looked[lane];
         // A worker that waits for its own write knows nothing yet of what it waits for.
         for _ in 0..if inline { 0 } else { count.min(OBSERVED_MAX) } {
-            site.looked = (site.looked + 1) % count;
-            rules.observe(node, shard.group(site.looked), shard.raft(site.looked));
+            *looked = (*looked + 1) % count;
+            rules.observe(node, shard.group(*looked), shard.raft(*looked));
         }
         drop(rules);
         if inline {
@@ -488,14 +514,12 @@ impl World {
         self.begin_flush(node);
         let site = &mut self.sites[place(node)];
         let Some(running) = site.running.as_mut() else { return };
-        if running.waker.was_woken() {
-            return self.turn_at(node, now + self.plan.wake_us);
-        }
-        if let Some(sleep) = running.worker.sleeps(Time(site.clock.local(now))) {
+        if let Some(sleep) = running.desks[lane].worker.sleeps(Time(site.clock.local(now))) {
             let local = u64::try_from(sleep.as_micros()).unwrap_or(NEVER / 4).min(NEVER / 4);
             let at = now + site.clock.world_for(local);
-            self.turn_at(node, at);
+            self.turn_at(node, lane, at);
         }
+        self.turn_woken(node);
     }
 
     fn sync_time(&mut self, node: u64) -> u64 {
@@ -542,14 +566,14 @@ impl World {
         let placed = running.unreported.take().expect("a batch was written");
         running.writer.report(placed);
         self.begin_write(node);
-        self.turn_at(node, self.now + self.plan.wake_us);
+        self.turn_woken(node);
     }
 
     fn freed(&mut self, node: u64) {
         self.sync(node);
         self.sites[place(node)].writes_inline = false;
         self.begin_write(node);
-        self.turn_at(node, self.now);
+        self.turns_at(node, self.now);
     }
 
     fn begin_flush(&mut self, node: u64) {
@@ -573,7 +597,7 @@ impl World {
                 rules.marks.set(Mark::Flushed);
                 rules.trace.note(node, What::Flushed, 0, [0; 3]);
                 drop(rules);
-                self.turn_at(node, self.now + self.plan.wake_us);
+                self.turn_woken(node);
             }
             Err(fatal) => self.halt(node, &fatal),
         }

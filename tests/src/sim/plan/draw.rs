@@ -58,6 +58,7 @@ impl Plan {
             seed,
             nodes,
             groups,
+            workers: rng.pick(&[1, 1, 1, 1, 2, 3, 4]),
             run_us,
             raft,
             cache_bytes_max: if rng.chance(400) { small(&mut rng, 256, 64 << 10) } else { 1 << 20 },
@@ -96,8 +97,10 @@ impl Plan {
     pub fn canary() -> Self {
         let mut plan = Self::calm(1);
         (plan.canary, plan.run_us) = (true, 8_000_000);
-        let kill =
-            |at_us| Fault { at_us, what: What::Kill { who: Who::Node(1), down_us: 500_000, power: true } };
+        let kill = |at_us| Fault {
+            at_us,
+            what: What::Kill { who: Who::Node(1), down_us: 500_000, power: true },
+        };
         plan.faults = vec![kill(3_000_000), kill(6_000_000)];
         plan
     }
@@ -106,7 +109,7 @@ impl Plan {
     #[must_use]
     pub fn calm(seed: u64) -> Self {
         let mut plan = Self::draw(seed);
-        (plan.nodes, plan.groups, plan.run_us) = (3, 8, 60_000_000);
+        (plan.nodes, plan.groups, plan.workers, plan.run_us) = (3, 8, 1, 60_000_000);
         plan.raft = kontiki_raft::Config::default();
         plan.cache_bytes_max = 64 << 20;
         plan.inbox_bytes_max = 64 << 20;

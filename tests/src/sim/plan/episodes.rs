@@ -32,10 +32,10 @@ impl Plan {
                 at_us += rng.below(2 * timeout);
             }
             let what = match rng.below(6) {
-                0 if on & 1 != 0 => {
-                    Some(What::Transfer { group, to: rng.between(1, self.nodes) })
+                0 if on & 1 != 0 => Some(What::Transfer { group, to: rng.between(1, self.nodes) }),
+                1 | 5 if on & 2 != 0 => {
+                    Some(What::Isolate { who, deaf: false, mute: true, us: long })
                 }
-                1 | 5 if on & 2 != 0 => Some(What::Isolate { who, deaf: false, mute: true, us: long }),
                 2 if on & 4 != 0 => Some(What::Isolate { who, deaf: true, mute: true, us: long }),
                 3 if on & 8 != 0 => Some(What::Pause { who, us: long }),
                 4 if on & 16 != 0 => {

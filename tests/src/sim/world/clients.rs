@@ -43,7 +43,7 @@ impl World {
             self.rules().marks.set(Mark::Busy);
             return self.refused(client, id, Some(node));
         }
-        self.turn_at(node, self.now + self.plan.wake_us);
+        self.turn_woken(node);
     }
 
     /// A request was certainly not served: the client asks again, somewhere.
@@ -122,7 +122,10 @@ impl World {
                 rules.marks.set(Mark::Read);
                 drop(rules);
                 let running = self.sites[place(node)].running.as_ref().expect("it answers");
-                let value = running.view.get(key).expect("the simulated state can be read");
+                let value = running
+                    .view
+                    .get(running.lane_of(group), key)
+                    .expect("the simulated state can be read");
                 self.load.end(client, id, Load::read(value.as_deref()), self.now);
             }
             (Wish::Write(_), Ok(index)) => {

@@ -35,23 +35,36 @@ impl World {
                     site.busy_until = site.busy_until.max(now + us);
                 }
             }
-            FaultKind::Isolate { who, deaf, mute, us } => {
-                let Some(node) = self.who(who) else { return };
-                for other in (1..=nodes).filter(|&other| other != node) {
-                    if deaf {
-                        self.fabric.cut(other, node, now + us);
-                    }
-                    if mute {
-                        self.fabric.cut(node, other, now + us);
-                    }
-                }
+            FaultKind::Partition { .. }
+            | FaultKind::Cut { .. }
+            | FaultKind::Isolate { .. }
+            | FaultKind::Lag { .. } => self.part(self.plan.faults[number].what),
+            FaultKind::Slow { from, to, by_us, us } => self.fabric.slow(from, to, by_us, now + us),
+            FaultKind::Reset { a, b, half } => self.fabric.reset(a, b, half),
+            FaultKind::Transfer { group, to } => self.transfer(group, to),
+            FaultKind::Stall { node, us } => {
+                let site = &mut self.sites[place(node)];
+                site.stall_until = site.stall_until.max(now + us);
             }
-            FaultKind::Lag { who, by_us, us } => {
-                let Some(node) = self.who(who) else { return };
-                for other in (1..=nodes).filter(|&other| other != node) {
-                    self.fabric.slow(other, node, by_us, now + us);
-                }
+            FaultKind::Rate { node, ppm } => self.sites[place(node)].clock.set_rate(now, ppm),
+            FaultKind::Jump { node, us } => {
+                self.sites[place(node)].clock.jump(us);
+                self.turns_at(node, now);
             }
+            FaultKind::SyncError { node, down_us } => {
+                let site = &mut self.sites[place(node)];
+                site.down_us = down_us;
+                site.disk.trouble.fail_next.store(true, Ordering::Relaxed);
+            }
+            FaultKind::Rot { node, flip } => self.rot(node, flip),
+            FaultKind::Foreign { node, claims } => self.foreign(node, claims),
+        }
+    }
+
+    /// A fault that comes between nodes.
+    fn part(&mut self, what: FaultKind) {
+        let (now, nodes) = (self.now, self.plan.nodes);
+        match what {
             FaultKind::Partition { side, us, one_way } => {
                 let is_in = |node: u64| side & (1 << (node - 1)) != 0;
                 for a in (1..=nodes).filter(|&node| is_in(node)) {
@@ -69,25 +82,24 @@ impl World {
                     self.fabric.cut(to, from, now + us);
                 }
             }
-            FaultKind::Slow { from, to, by_us, us } => self.fabric.slow(from, to, by_us, now + us),
-            FaultKind::Reset { a, b, half } => self.fabric.reset(a, b, half),
-            FaultKind::Transfer { group, to } => self.transfer(group, to),
-            FaultKind::Stall { node, us } => {
-                let site = &mut self.sites[place(node)];
-                site.stall_until = site.stall_until.max(now + us);
+            FaultKind::Isolate { who, deaf, mute, us } => {
+                let Some(node) = self.who(who) else { return };
+                for other in (1..=nodes).filter(|&other| other != node) {
+                    if deaf {
+                        self.fabric.cut(other, node, now + us);
+                    }
+                    if mute {
+                        self.fabric.cut(node, other, now + us);
+                    }
+                }
             }
-            FaultKind::Rate { node, ppm } => self.sites[place(node)].clock.set_rate(now, ppm),
-            FaultKind::Jump { node, us } => {
-                self.sites[place(node)].clock.jump(us);
-                self.turn_at(node, now);
+            FaultKind::Lag { who, by_us, us } => {
+                let Some(node) = self.who(who) else { return };
+                for other in (1..=nodes).filter(|&other| other != node) {
+                    self.fabric.slow(other, node, by_us, now + us);
+                }
             }
-            FaultKind::SyncError { node, down_us } => {
-                let site = &mut self.sites[place(node)];
-                site.down_us = down_us;
-                site.disk.trouble.fail_next.store(true, Ordering::Relaxed);
-            }
-            FaultKind::Rot { node, flip } => self.rot(node, flip),
-            FaultKind::Foreign { node, claims } => self.foreign(node, claims),
+            _ => unreachable!("it is none of these"),
         }
     }
 
@@ -99,11 +111,7 @@ impl World {
         };
         // A deposed leader may not know of its successor yet.
         let leads = |node: &u64| {
-            let running = self.sites[place(*node)].running.as_ref()?;
-            let shard = running.worker.shard();
-            let slots = 0..u32::try_from(shard.len()).expect("a few groups");
-            let slot = slots.into_iter().find(|&slot| shard.group(slot) == group)?;
-            let raft = shard.raft(slot);
+            let raft = self.sites[place(*node)].running.as_ref()?.raft(group)?;
             raft.is_leader().then(|| (raft.term(), *node))
         };
         (1..=self.plan.nodes).filter_map(|node| leads(&node)).max().map(|(_, node)| node)
@@ -115,8 +123,10 @@ impl World {
             let local = Time(site.clock.local(self.now));
             let Some(running) = site.running.as_mut() else { continue };
             // Most nodes do not lead the group, and say so.
-            if running.worker.shard_mut().transfer(local, group, Some(to)).is_ok() {
-                self.turn_at(node, self.now);
+            let lane = running.lane_of(group);
+            let shard = running.desks[lane].worker.shard_mut();
+            if shard.transfer(local, group, Some(to)).is_ok() {
+                self.turn_at(node, lane, self.now);
             }
         }
     }
@@ -128,7 +138,7 @@ impl World {
             node_id: claims,
             store_id: 0xf0,
             epoch: 1,
-            lane_count: 1,
+            lane_count: u16::try_from(self.plan.workers).expect("a few workers"),
         };
         let len = u32::try_from(HELLO_BYTES).expect("a greeting is small");
         let mut bytes = FrameHeader::new(FrameKind::Hello, len, 1).as_bytes().to_vec();

@@ -69,7 +69,7 @@ impl World {
             site.clock.set_rate(now, 1_000_000);
             let (life, runs) = (site.life, site.running.is_some());
             if runs {
-                self.turn_at(node, now);
+                self.turns_at(node, now);
             } else {
                 self.push(now, Event::Start(node, life));
             }
@@ -99,7 +99,8 @@ impl World {
                 .iter()
                 .filter(|site| !site.retired)
                 .map(|site| {
-                    let worker = &site.running.as_ref()?.worker;
+                    let running = site.running.as_ref()?;
+                    let worker = &running.desks[running.lane_of(group)].worker;
                     let applied = worker.shard().applied_of(group).ok()?;
                     Some((applied, worker.machine().digest(group)))
                 })
@@ -117,9 +118,10 @@ impl World {
         let rules = self.rules();
         let state = rules.state(group);
         self.sites.iter().zip(1..).filter(|(site, _)| !site.retired).find_map(|(site, node)| {
-            let view = &site.running.as_ref()?.view;
+            let running = site.running.as_ref()?;
+            let (view, lane) = (&running.view, running.lane_of(group));
             self.load.keys(group).iter().find_map(|key| {
-                let found = view.get(key).expect("the simulated state can be read");
+                let found = view.get(lane, key).expect("the simulated state can be read");
                 let expected = state.get(key);
                 (found.as_ref() != expected)
                     .then(|| format!("node {node} holds {found:?} for {key:?}, not {expected:?}"))
