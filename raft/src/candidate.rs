@@ -90,6 +90,8 @@ impl Raft {
         assert!(!self.is_leader(), "a leader does not campaign");
         self.enter_term(HardState { term: self.hard_state.term.next(), vote: Some(self.id) });
         self.reads_lost |= self.talk.lose_reads();
+        // The leader ordered it, or nobody is supported here.
+        self.supports = None;
         self.arm(now);
         let own = self.own_bit();
         self.role = RoleState::Candidate(Ballot::new(own, 0, forced, now, self.committed));

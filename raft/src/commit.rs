@@ -8,7 +8,7 @@ use crate::error::ProposeError;
 use crate::message::{CommitStatus, Proposed};
 use crate::planted::{self, Bug};
 use crate::raft::{Raft, RoleState};
-use crate::types::{Index, Position};
+use crate::types::{Index, Position, Time};
 
 impl Raft {
     /// Offers `count` entries of `bytes` together to the log. An accepted proposal has its place
@@ -57,6 +57,10 @@ impl Raft {
         let moved = candidate > self.committed && in_term;
         if moved {
             assert!(candidate <= last, "commit {candidate:?} past the end {last:?}");
+            if leader.heartbeat_at == Time::NEVER && self.committed < leader.first {
+                // A majority knows this leader; from now on it is told when their support ends.
+                leader.quorum_check_at = Time::NEVER;
+            }
             self.committed = candidate;
             leader.uncommitted.release(candidate);
         }

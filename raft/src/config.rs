@@ -50,8 +50,10 @@ pub enum Liveness {
     /// As `SelfTimed`, but a leader stays whoever is silent, and votes go by term and log alone:
     /// Raft as the paper has it, for comparison. Excludes leases.
     Unchecked,
-    /// The caller: nodes support each other, and groups only hear of it through
+    /// The caller: nodes support each other, and groups only hear of it. A follower through
     /// [`Raft::leader_supported_until`](crate::Raft::leader_supported_until) and
+    /// [`Raft::on_support_lapsed`](crate::Raft::on_support_lapsed), a leader through
+    /// [`Raft::on_support_gained`](crate::Raft::on_support_gained) and
     /// [`Raft::check_support`](crate::Raft::check_support). A group at rest has no deadline.
     External,
 }

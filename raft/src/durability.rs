@@ -29,7 +29,7 @@ use crate::types::{HardState, Index, Position};
 const MARKS_INLINE: usize = 3;
 
 /// The hard state changed and has not been handed out.
-const CHANGED: u32 = u32::MAX;
+const CHANGED: u16 = u16::MAX;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Durability {
@@ -46,7 +46,7 @@ pub(crate) struct Durability {
     /// How many writes are in flight.
     in_flight: u32,
     /// After how many completions the hard state is durable; 0 when it is.
-    hard_wait: u32,
+    hard_wait: u16,
     /// Entries after `handed` have been handed out and are void.
     void: bool,
     /// The log was replaced by a snapshot, and nobody was told to write it.
@@ -139,7 +139,8 @@ impl Durability {
         }
         self.in_flight += 1;
         let hard_state = if self.hard_wait == CHANGED {
-            self.hard_wait = self.in_flight;
+            let behind = u16::try_from(self.in_flight).ok().filter(|&writes| writes < CHANGED);
+            self.hard_wait = behind.expect("fewer than 65,535 writes are in flight");
             Some(hard_state)
         } else {
             None
@@ -201,7 +202,10 @@ impl Durability {
         let counted = inline + self.more.as_slice().len();
         assert!(counted == self.in_flight as usize, "{counted} marks of {}", self.in_flight);
         let hard_wait = self.hard_wait;
-        assert!(hard_wait == CHANGED || hard_wait <= self.in_flight, "hard state lost its write");
+        assert!(
+            hard_wait == CHANGED || u32::from(hard_wait) <= self.in_flight,
+            "hard state lost its write"
+        );
     }
 }
 

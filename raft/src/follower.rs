@@ -162,6 +162,8 @@ impl Raft {
     fn adopt_leader(&mut self, now: Time, from: ReplicaId) {
         let (term, known) = (self.hard_state.term, self.leader());
         assert!(known.is_none(), "{term:?} has two leaders, {known:?} and {from:?}");
+        // A majority has elected it, so whoever led before has no lease to rest on a promise.
+        self.supports = None;
         self.become_follower(now, Some(from));
     }
 
@@ -178,6 +180,7 @@ impl Raft {
         }
         if header.term > self.hard_state.term {
             self.enter_term(HardState { term: header.term, vote: None });
+            self.supports = None;
             self.become_follower(now, Some(header.from));
         }
         let Some(follower) = self.hear_leader(now, header.from, header.session) else {
@@ -398,6 +401,7 @@ impl Raft {
             self.hard_state.vote = Some(from);
             self.durability.hard_state_changed();
             // Only a vote given restarts the timer; asking alone must not (hazard E11).
+            self.supports = None;
             self.become_follower(now, None);
         }
         self.post(from, MessageKind::VoteReply { granted });

@@ -9,6 +9,11 @@ impl Raft {
         if self.is_leader() {
             self.on_leader_deadline(now);
         } else if self.deadline().is_some_and(|at| now >= at) {
+            if self.supports.is_some() {
+                // A promise outlives its leader, and only that one can say that it is void.
+                self.arm(now);
+                return self.remind();
+            }
             self.become_pre_candidate(now);
         }
     }

@@ -23,7 +23,7 @@ use crate::quorum::{majority, reached_by};
 use crate::raft::{Raft, RoleState};
 use crate::reads::Reads;
 use crate::seat::Seat;
-use crate::status::PeerProgress;
+use crate::status::{PeerProgress, ProgressState};
 use crate::transfer::Transfer;
 use crate::types::{Index, ReplicaId, Term, Time};
 use crate::window::Window;
@@ -214,6 +214,22 @@ impl Leader {
         self.peers = peers;
     }
 
+    /// Only what the peer says from now on counts, and it is asked at once.
+    pub(crate) fn begin_session(&mut self, id: ReplicaId) {
+        let round = self.reads.as_ref().is_some_and(|reads| reads.in_flight());
+        let Some(slot) = self.peers.iter().position(|peer| peer.id == id) else { return };
+        self.sessions = self.sessions.checked_add(1).expect("promises do not run out");
+        let peer = &mut self.peers[slot];
+        peer.session = self.sessions;
+        peer.acknowledged = false;
+        peer.acked_round = 0;
+        if peer.state() == ProgressState::Snapshot {
+            peer.beat_due = true;
+        } else {
+            peer.reconnect(round);
+        }
+    }
+
     /// Another membership is in force.
     pub(crate) fn reseat_peers(&mut self, own: ReplicaId, membership: &Membership, next: Index) {
         self.sessions = self.sessions.checked_add(1).expect("memberships do not run out");
@@ -274,8 +290,10 @@ impl Raft {
             watching: true,
         };
         leader.seat_peers(id, &self.memberships.current(), first);
-        if self.config.liveness != Liveness::External && !leader.peers.is_empty() {
-            leader.heartbeat_at = now.after(self.config.heartbeat_us);
+        if !leader.peers.is_empty() {
+            if self.config.liveness != Liveness::External {
+                leader.heartbeat_at = now.after(self.config.heartbeat_us);
+            }
             leader.quorum_check_at = now.after(self.config.election_timeout_us);
         }
         self.role = RoleState::Leader(Box::new(leader));
@@ -296,7 +314,16 @@ impl Raft {
             return;
         }
         if config.liveness == Liveness::External || leader.peers.is_empty() {
-            (leader.heartbeat_at, leader.quorum_check_at) = (Time::NEVER, Time::NEVER);
+            let due = now >= leader.quorum_check_at;
+            let known = leader.agreed(true, |peer| peer.acknowledged);
+            leader.heartbeat_at = Time::NEVER;
+            if due || known {
+                leader.quorum_check_at = Time::NEVER;
+            }
+            if due && !known {
+                // Nobody may ever hear of this leader, and then nobody's support ends for it.
+                self.become_follower(now, None);
+            }
             return;
         }
         if !leader.watching {

@@ -56,7 +56,7 @@
 //! | [`install_snapshot`](Raft::install_snapshot), [`on_snapshot_sent`](Raft::on_snapshot_sent) | [`take_snapshot_request`](Raft::take_snapshot_request) |
 //! | [`on_deadline`](Raft::on_deadline), [`sleep`](Raft::sleep) | [`deadline`](Raft::deadline) |
 //! | [`on_peer_up`](Raft::on_peer_up), [`on_peer_down`](Raft::on_peer_down) | [`take_message`](Raft::take_message), [`take_reads`](Raft::take_reads), [`take_membership`](Raft::take_membership) |
-//! | [`leader_supported_until`](Raft::leader_supported_until), [`check_support`](Raft::check_support) | [`lease_read`](Raft::lease_read) |
+//! | [`leader_supported_until`](Raft::leader_supported_until), [`on_support_lapsed`](Raft::on_support_lapsed), [`on_support_gained`](Raft::on_support_gained), [`check_support`](Raft::check_support) | [`lease_read`](Raft::lease_read), [`is_even_with`](Raft::is_even_with) |
 //!
 //! Outputs merge. Any number of proposals between two drains is one append per follower and one
 //! write; any number of appends is one write and one acknowledgement.

@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use crate::config::{Liveness, PRIORITY_MAX};
 use crate::leader::Leader;
 use crate::message::MessageKind;
+use crate::planted::{self, Bug};
 use crate::progress::Moment;
 use crate::raft::{Raft, RoleState};
 use crate::status::ProgressState;
@@ -48,13 +49,18 @@ impl Raft {
     /// The leader spoke.
     #[inline]
     pub(crate) fn note_heard(&mut self, now: Time) {
+        if self.supports.is_some() {
+            return;
+        }
+        if self.config.liveness == Liveness::External {
+            // Nothing is promised to it, but while it speaks there is no need for another.
+            return self.arm(now);
+        }
         if !self.heard {
             self.jitter_us = self.draw();
             self.heard = true;
         }
-        if self.config.liveness != Liveness::External {
-            self.support_until = self.support_until.max(now.after(self.config.election_timeout_us));
-        }
+        self.support_until = self.support_until.max(now.after(self.config.election_timeout_us));
     }
 
     pub(crate) const fn election_deadline(&self) -> Time {
@@ -76,12 +82,13 @@ impl Raft {
             RoleState::Follower(follower) => follower.leader.is_some(),
             RoleState::PreCandidate(_) | RoleState::Candidate(_) => false,
         };
-        self.is_checked() && now < self.support_until && (follows || self.promises())
+        self.supports.is_some()
+            || self.is_checked() && now < self.support_until && (follows || self.promises())
     }
 
     /// Whether a promise of support, which a lease may rest on, has not run out.
     pub(crate) fn is_bound(&self, now: Time) -> bool {
-        self.promises() && now < self.support_until
+        self.supports.is_some() || self.promises() && now < self.support_until
     }
 
     /// Whether a leader may rest a lease on the support of its followers.
@@ -122,7 +129,9 @@ impl Raft {
         let resigned = (term >= ours
             && matches!(kind, MessageKind::PreVote { .. } | MessageKind::Resign))
             || (term > ours && matches!(kind, MessageKind::Vote { .. }));
-        if resigned && !self.is_leader() && self.leader() == Some(from) {
+        let ended = self.leader() == Some(from) || self.supports == Some(from);
+        if resigned && ended && !self.is_leader() {
+            self.support_until = now.min(self.support_until);
             self.end_support(now);
         }
     }
@@ -130,14 +139,25 @@ impl Raft {
     /// Forgets the leader. When this replica campaigns itself changes only if it never would have.
     #[cold]
     fn end_support(&mut self, now: Time) {
-        let at = self.election_deadline();
-        self.support_until = now;
+        let (at, untimed) = (self.election_deadline(), self.supports.take().is_some());
         self.follow(None);
-        if at == Time::NEVER {
+        if untimed {
             self.arm(now);
         } else {
             self.arm_at(now, at);
             self.heard = false;
+        }
+    }
+
+    /// Whoever is supported here although a later term has begun does not know of that term, or is
+    /// no leader any more: either way it must say so, or nobody here would ever campaign.
+    #[cold]
+    pub(crate) fn remind(&mut self) {
+        if let Some(supported) = self.supports
+            && !self.is_leader()
+            && self.leader().is_none()
+        {
+            self.post(supported, MessageKind::HeartbeatAck { read_round: 0 });
         }
     }
 
@@ -166,14 +186,69 @@ impl Raft {
 /// External liveness.
 impl Raft {
     /// The caller promises that the leader's node is supported until `until`, of the clock that
-    /// `now` is of; [`Time::NEVER`] until it says otherwise. Meanwhile this replica neither
-    /// campaigns nor votes for another. Called again, a later promise extends an earlier one; an
-    /// earlier time takes effect only where the caller has not relied on the later.
+    /// `now` is of; [`Time::NEVER`]: until [`Raft::on_support_lapsed`] says otherwise. Meanwhile
+    /// this replica neither campaigns nor votes for another. Called again, a later promise extends
+    /// an earlier one; an earlier time takes effect only where the caller has not relied on the
+    /// later.
+    ///
+    /// A caller that may have promised something before this replica was started says until when,
+    /// before anything else.
     pub fn leader_supported_until(&mut self, now: Time, until: Time) {
         self.wake(now);
+        if until == Time::NEVER {
+            if let RoleState::Follower(follower) = &self.role {
+                self.supports = follower.leader.or(self.supports);
+            }
+            return;
+        }
+        self.supports = None;
         self.support_until = until;
         self.jitter_us = self.draw();
         self.heard = true;
+    }
+
+    /// Whom the caller supports until it says otherwise, as far as this replica was told. Need not
+    /// be its leader any more: a promise outlives the term it was made in.
+    #[must_use]
+    pub const fn supports(&self) -> Option<ReplicaId> {
+        self.supports
+    }
+
+    /// The caller has promised nothing to the node of `peer` any more, or knows that this node has
+    /// forgotten what it led: if it leads here, or is supported here, that is over.
+    pub fn on_support_lapsed(&mut self, now: Time, peer: ReplicaId) {
+        if !self.is_leader() && (self.leader() == Some(peer) || self.supports == Some(peer)) {
+            self.end_support(now);
+        }
+    }
+
+    /// The node of `peer` supports ours by a new promise. What the peer has acknowledged rests on
+    /// an earlier one, in between it may have voted for another: so nothing of it counts for a
+    /// lease any more, and it is asked anew (hazard R8).
+    pub fn on_support_gained(&mut self, now: Time, peer: ReplicaId) {
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.now = leader.now.max(now);
+            leader.begin_session(peer);
+        }
+    }
+
+    /// Whether a leader knows of nothing that `peer` lacks, and has sent it nothing for so long
+    /// that it has arrived: then a connection that breaks and comes back takes nothing from it.
+    #[must_use]
+    pub fn is_even_with(&self, now: Time, peer: ReplicaId, quiet_us: u64) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let last = self.log.last().index;
+        leader.transfer.is_none()
+            && self.committed == last
+            && leader.members().any(|other| {
+                other.id == peer
+                    && other.acknowledged
+                    && other.matched == last
+                    && other.told_commit == last
+                    && !other.beat_due
+                    && other.state() == ProgressState::Replicate
+                    && other.sent_at.age_us(now) >= quiet_us
+            })
     }
 
     /// Until when the leadership is certain, if each peer's node supports ours until `support`
@@ -182,7 +257,7 @@ impl Raft {
     /// has ordered another to campaign (hazard R7).
     pub fn lease_until(&self, support: impl Fn(ReplicaId) -> Time) -> Time {
         let RoleState::Leader(leader) = &self.role else { return Time(0) };
-        if leader.is_lease_void() {
+        if leader.is_lease_void() && !planted::has(Bug::LeaseSurvivesTransfer) {
             return Time(0);
         }
         self.supported_until(leader, support)
@@ -201,9 +276,9 @@ impl Raft {
         served.then_some(self.committed)
     }
 
-    /// Steps down when the support of a majority has ended. Called when that of some node has.
-    /// Returns whether this replica leads (still). A new leader, whom nobody has acknowledged yet,
-    /// has one election timeout for it.
+    /// Steps down when the support of a majority has ended. Called when that of some node has, and
+    /// after a deadline. Returns whether this replica leads (still). A new leader, whom nobody has
+    /// acknowledged yet, has one election timeout for it.
     pub fn check_support(&mut self, now: Time, support: impl Fn(ReplicaId) -> Time) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         let new = self.committed < leader.first

@@ -78,6 +78,11 @@ impl Raft {
         match &self.role {
             RoleState::Leader(leader) => leader.deadline(),
             RoleState::Follower(follower) if follower.asleep => None,
+            RoleState::Follower(follower)
+                if follower.leader.is_some() && self.supports.is_some() =>
+            {
+                None
+            }
             RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {
                 let at = self.election_deadline();
                 (at != Time::NEVER && self.is_electable()).then_some(at)

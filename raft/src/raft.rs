@@ -81,6 +81,9 @@ pub struct Raft {
     /// Before this time no vote goes to another than the leader, whatever the term: a leader may
     /// rest a lease on it (hazard R9).
     pub(crate) support_until: Time,
+    /// With external liveness: whom the caller supports until it says otherwise. No vote goes to
+    /// another, and it outlives the leader's term.
+    pub(crate) supports: Option<ReplicaId>,
     /// The election timer ends this much after `support_until`.
     pub(crate) jitter_us: u32,
     pub(crate) rng: Rng,
@@ -153,6 +156,7 @@ impl Raft {
             last_read: ReadId(0),
             role: RoleState::Follower(Follower::new(None, committed)),
             support_until: Time(0),
+            supports: None,
             jitter_us: 0,
             rng: Rng::new(start.seed),
             reads_lost: false,
@@ -295,12 +299,18 @@ impl Raft {
         if follows {
             self.enter_term(HardState { term, vote: None });
             let asked = matches!(kind, MessageKind::Vote { .. });
+            let untimed = self.supports.is_some();
+            if asked {
+                // Nobody was supported, or the leader itself ordered the election.
+                self.supports = None;
+            }
             self.follow(None);
             // Being asked is no reason to wait longer: who asks in vain, in ever new terms, must
             // not keep those waiting who could win (hazard E11).
-            if was_leader || !asked {
+            if was_leader || untimed || !asked {
                 self.arm(now);
             }
+            self.remind();
         }
         follows
     }

@@ -298,6 +298,99 @@ fn g8_a_leader_that_stepped_down_is_elected_again_though_its_node_is_supported()
     assert_eq!(trio.raft(2).leader(), Some(id(1)));
 }
 
+#[test]
+fn r8_what_was_acknowledged_under_an_earlier_promise_counts_for_no_lease() {
+    let mut trio = Trio::led();
+    let now = trio.now;
+    trio.cut.push(3);
+    let two = |peer| if peer == id(2) { Time::NEVER } else { Time(0) };
+    assert!(trio.raft(1).lease_read(now, two).is_some());
+    // Node 2 let node 1 down for a moment. Its replica may have voted for another since.
+    trio.raft(1).on_support_gained(now, id(2));
+    assert_eq!(trio.raft(1).lease_until(two), Time(0));
+    let session = trio.raft(1).progress().next().unwrap().session;
+    let late = MessageKind::HeartbeatAck { read_round: 0 };
+    trio.tell(2, 1, 1, late);
+    assert_eq!(trio.raft(1).lease_until(two), Time(0), "that was said before");
+    trio.settle();
+    assert_eq!(trio.raft(1).lease_until(two), Time::NEVER, "it was asked again, and answered");
+    assert_eq!(trio.raft(1).progress().next().unwrap().session, session);
+}
+
+#[test]
+fn g8_a_lapse_gives_those_who_followed_a_deadline_and_their_votes_back() {
+    let mut trio = Trio::led();
+    let now = trio.now;
+    trio.raft(2).on_support_lapsed(now, id(3));
+    assert_eq!(trio.raft(2).deadline(), None, "another's node is nothing to it");
+    for follower in [2, 3] {
+        trio.raft(follower).on_support_lapsed(now, id(1));
+        let raft = trio.raft(follower);
+        assert_eq!((raft.leader(), raft.supports()), (None, None));
+        assert!(raft.deadline().is_some_and(|at| at < now.after(2 * TIMEOUT_US)));
+    }
+    assert!(trio.raft(1).is_leader(), "it hears of that from its own node");
+    trio.campaign(2);
+    assert!(trio.raft(2).is_leader());
+}
+
+#[test]
+fn e12_a_leader_of_whom_nobody_hears_steps_down_by_itself() {
+    let mut trio = Trio::new();
+    let now = trio.now;
+    trio.raft(1).campaign(now);
+    trio.tell(2, 1, 0, MessageKind::PreVoteReply { granted: true });
+    let grant = MessageKind::VoteReply { granted: true };
+    let message = Message { from: id(2), to: id(1), term: Term(1), kind: grant, session: 0 };
+    trio.raft(1).step(now, &message);
+    trio.raft(1).take_noop().unwrap();
+    assert!(trio.raft(1).is_leader());
+    let at = trio.raft(1).deadline().expect("it waits to be acknowledged");
+    assert_eq!(at, now.after(TIMEOUT_US));
+    trio.raft(1).on_deadline(at);
+    assert_eq!(trio.raft(1).role(), Role::Follower);
+    assert!(trio.raft(1).deadline().is_some(), "and waits for another leader");
+}
+
+#[test]
+fn g8_who_supports_a_leader_of_an_earlier_term_reminds_it_until_it_resigns() {
+    let mut trio = Trio::led();
+    // Replica 2 hears of a later term, but of no leader.
+    let said = trio.tell(3, 2, 9, MessageKind::PreVoteReply { granted: false });
+    assert_eq!(said, [MessageKind::HeartbeatAck { read_round: 0 }], "the leader must know of it");
+    let at = trio.raft(2).deadline().expect("nobody without a leader is left without a deadline");
+    // That was lost. It says so again, and does not campaign meanwhile.
+    trio.now = at;
+    trio.raft(2).on_deadline(at);
+    assert_eq!((trio.raft(2).role(), trio.raft(2).supports()), (Role::Follower, Some(id(1))));
+    trio.settle();
+    assert_eq!((trio.raft(1).role(), trio.raft(1).term()), (Role::Follower, Term(9)));
+    assert_eq!(trio.raft(2).supports(), None, "it was told that its promise is void");
+    trio.campaign(3);
+    assert!(trio.raft(3).is_leader());
+}
+
+#[test]
+fn g8_an_ordered_election_that_fails_leaves_nobody_without_a_deadline() {
+    let mut trio = Trio::led();
+    assert_eq!(trio.tell(3, 2, 2, vote(true)), [MessageKind::VoteReply { granted: true }]);
+    assert_eq!(trio.raft(2).supports(), None, "the leader itself has ordered it");
+    assert!(trio.raft(2).deadline().is_some());
+    assert!(trio.raft(3).deadline().is_none(), "it follows still");
+}
+
+#[test]
+fn g8_who_lacks_nothing_is_even_and_no_one_else() {
+    let mut trio = Trio::led();
+    let (now, quiet) = (trio.now, 1_000);
+    let later = now.after(2_000);
+    assert!(!trio.raft(1).is_even_with(now, id(2), quiet), "what was sent may be on its way");
+    assert!(trio.raft(1).is_even_with(later, id(2), quiet));
+    trio.raft(1).propose(1, 8).unwrap();
+    assert!(!trio.raft(1).is_even_with(later, id(2), quiet));
+    assert!(!trio.raft(2).is_even_with(later, id(1), quiet), "only a leader knows");
+}
+
 /// The order to resign would still be on its way when the lead is won, and void what followers
 /// promise to it.
 #[test]

@@ -355,6 +355,9 @@ impl Cluster {
 
     pub(crate) fn read(&mut self, number: u64) -> Option<ReadId> {
         let now = self.clock(number);
+        if let Some(index) = self.lease_read(number) {
+            self.oracle.on_lease_read(id(number), index);
+        }
         let read = self.raft_mut(number).read(now).ok()?;
         self.oracle.on_read(id(number), read);
         self.after_input(number);
@@ -368,6 +371,7 @@ impl Cluster {
     }
 
     pub(crate) fn deadline(&mut self, number: u64) {
+        self.lapse(number);
         let now = self.clock(number);
         let due = self.raft(number).deadline().is_some_and(|at| at <= now);
         if due && !self.is_reborn(number) {
@@ -431,6 +435,10 @@ impl Cluster {
             self.add_membership(number, &change);
         }
         self.tell_support(number);
+        let leader = self.raft(number).leader();
+        let node = self.node_mut(number);
+        // What is forgotten with a leader is not missed in what it says later.
+        node.heard = node.heard.filter(|&(_, by, _)| leader == Some(by));
         let index = slot(number);
         let node = &self.nodes[index];
         let raft = node.raft();

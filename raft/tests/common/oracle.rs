@@ -54,6 +54,8 @@ pub(crate) struct Oracle {
     rejected: BTreeSet<(Term, Index)>,
     pub(crate) elections: u64,
     pub(crate) reads_confirmed: u64,
+    /// Reads that were served by a lease of nodes.
+    pub(crate) lease_reads: u64,
     pub(crate) installs: u64,
 }
 

@@ -126,6 +126,16 @@ impl Oracle {
         self.reads.insert((id, read), self.committed_end());
     }
 
+    /// A read that is served at once.
+    pub(crate) fn on_lease_read(&mut self, id: ReplicaId, index: Index) {
+        let must_see = self.committed_end();
+        assert!(
+            index >= must_see,
+            "a stale read by lease: {id:?} must see {must_see:?}: {index:?}"
+        );
+        self.lease_reads += 1;
+    }
+
     pub(crate) fn on_read_ready(&mut self, id: ReplicaId, ready: ReadReady) {
         let (up_to, served) = match ready {
             ReadReady::Confirmed { up_to, index } => (up_to, Some(index)),

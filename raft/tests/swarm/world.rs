@@ -71,8 +71,8 @@ impl World {
         let voters = dice.pick([1, 2, 3, 3, 3, 3, 4, 5, 5, 7]);
         let spares = dice.pick([0, 0, 1, 2, 2, 3]);
         let liveness = match dice.below(20) {
-            0..3 => Liveness::External,
-            3..6 => Liveness::Unchecked,
+            0..6 => Liveness::External,
+            6..9 => Liveness::Unchecked,
             _ => Liveness::SelfTimed,
         };
         let external = liveness == Liveness::External;
