@@ -1,11 +1,16 @@
 //! The blocks of one group's log, oldest first.
 //!
+//! Most logs at rest are empty, so one that is takes a word and no heap block.
+//!
 //! Invariant: contiguous indexes; a block is never split, so both ends move by whole blocks.
 //! Deliberately absent: bytes and terms. The bytes are in a round, the terms in the consensus core.
 
 use std::collections::VecDeque;
 
 use kontiki_raft::Index;
+
+/// What an empty log lists.
+static NO_BLOCKS: VecDeque<BlockRef> = VecDeque::new();
 
 /// One block of a group's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,51 +41,68 @@ impl BlockRef {
 
 /// The live blocks of one group.
 #[derive(Debug, Default)]
-pub(crate) struct BlockIndex {
-    blocks: VecDeque<BlockRef>,
-}
+#[expect(clippy::box_collection, reason = "a word, when there is no block, instead of four")]
+pub(crate) struct BlockIndex(Option<Box<VecDeque<BlockRef>>>);
+
+const _: () = assert!(size_of::<BlockIndex>() == size_of::<usize>());
 
 impl BlockIndex {
-    /// Adds the next block.
-    pub(crate) fn push(&mut self, block: BlockRef) {
-        if let Some(back) = self.blocks.back() {
+    /// Adds the next block; true when there was none since the log was last [given up](Self::shrink).
+    pub(crate) fn push(&mut self, block: BlockRef) -> bool {
+        let Some(blocks) = &mut self.0 else {
+            let mut blocks = VecDeque::with_capacity(1);
+            blocks.push_back(block);
+            self.0 = Some(Box::new(blocks));
+            return true;
+        };
+        if let Some(back) = blocks.back() {
             assert!(
                 back.last() + 1 == block.first,
                 "block {block:?} does not follow {back:?}: logs have no holes"
             );
         }
-        self.blocks.push_back(block);
+        blocks.push_back(block);
+        false
+    }
+
+    /// Gives up the memory of a log that is empty; true when it has none now.
+    pub(crate) fn shrink(&mut self) -> bool {
+        self.0 = self.0.take().filter(|blocks| !blocks.is_empty());
+        self.0.is_none()
     }
 
     /// Drops every block at or after `from`, giving each to `dropped`.
     ///
     /// A conflict always falls on a block boundary, because a block is immutable and never split.
     pub(crate) fn truncate(&mut self, from: Index, mut dropped: impl FnMut(BlockRef)) {
-        while let Some(&back) = self.blocks.back() {
+        let Some(blocks) = &mut self.0 else { return };
+        while let Some(&back) = blocks.back() {
             if back.last() < from.0 {
                 break;
             }
             assert!(back.first >= from.0, "truncation at {from:?} would split {back:?}");
-            self.blocks.pop_back();
+            blocks.pop_back();
             dropped(back);
         }
     }
 
     /// Drops every block that ends at or before `through`, giving each to `dropped`.
     pub(crate) fn compact(&mut self, through: Index, mut dropped: impl FnMut(BlockRef)) {
-        while let Some(&front) = self.blocks.front() {
+        let Some(blocks) = &mut self.0 else { return };
+        while let Some(&front) = blocks.front() {
             if front.last() > through.0 {
                 break;
             }
-            self.blocks.pop_front();
+            blocks.pop_front();
             dropped(front);
         }
     }
 
     /// The end of the last block that ends at or before `limit`.
     pub(crate) fn boundary_at_or_before(&self, limit: Index) -> Option<Index> {
-        let after = self.blocks.partition_point(|block| block.last() <= limit.0);
-        after.checked_sub(1).map(|at| Index(self.blocks[at].last()))
+        let blocks = self.0.as_deref()?;
+        let after = blocks.partition_point(|block| block.last() <= limit.0);
+        after.checked_sub(1).map(|at| Index(blocks[at].last()))
     }
 
     /// The blocks from the one that starts at `first` on.
@@ -88,37 +110,38 @@ impl BlockIndex {
     /// # Panics
     /// When `first` lies inside a block: an index that is asked for is always a boundary.
     pub(crate) fn from(&self, first: Index) -> impl Iterator<Item = &BlockRef> {
+        let blocks = self.0.as_deref().unwrap_or(&NO_BLOCKS);
         // What is asked for is nearly always among the last few, which share a cache line or two.
-        let mut at = self.blocks.len();
+        let mut at = blocks.len();
         let near = at.saturating_sub(8);
-        while at > near && self.blocks[at - 1].first >= first.0 {
+        while at > near && blocks[at - 1].first >= first.0 {
             at -= 1;
         }
         if at == near {
-            at = self.blocks.partition_point(|block| block.first < first.0);
+            at = blocks.partition_point(|block| block.first < first.0);
         }
-        if let Some(found) = self.blocks.get(at) {
+        if let Some(found) = blocks.get(at) {
             assert!(
                 found.first == first.0,
                 "index {first:?} is not the start of a block: {found:?}"
             );
         }
-        self.blocks.range(at..)
+        blocks.range(at..)
     }
 
     /// The index of the first entry, when there is a live block.
     pub(crate) fn first(&self) -> Option<u64> {
-        self.blocks.front().map(|block| block.first)
+        self.0.as_ref()?.front().map(|block| block.first)
     }
 
-    /// The number of live blocks.
-    pub(crate) fn len(&self) -> usize {
-        self.blocks.len()
+    /// Whether there is no live block.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|blocks| blocks.is_empty())
     }
 
     /// The index of the last entry, when there is a live block.
     pub(crate) fn last(&self) -> Option<u64> {
-        self.blocks.back().map(BlockRef::last)
+        self.0.as_ref()?.back().map(BlockRef::last)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::planted::{self, Bug};
 
 use super::output::{Committed, Links, Output, RoundWrite};
 use super::proposals::cost;
-use super::replica::Replica;
+use super::replica::Core;
 use super::{APPLY_BYTES_MAX, Building, InFlight, ROUND_BYTES_MAX, ROUNDS_SEALING_MAX, Shard};
 
 /// The most bytes of blocks in one append; a longer log goes in several.
@@ -38,7 +38,7 @@ impl Shard {
     pub fn end_round(&mut self, links: &mut impl Links, out: &mut Output) -> Option<RoundWrite> {
         let mut ready = std::mem::take(&mut self.ready);
         for slot in ready.drain(..) {
-            self.replicas[slot as usize].ready = false;
+            self.replicas[slot as usize].awake().ready = false;
             self.notice_leader(slot, out);
             self.seal_proposals(slot, out);
             self.collect_persist(slot);
@@ -63,46 +63,42 @@ impl Shard {
 
     /// Follows the core into and out of leadership.
     fn notice_leader(&mut self, slot: u32, out: &mut Output) {
-        let replica = &mut self.replicas[slot as usize];
-        let leads = replica.raft.is_leader().then(|| replica.raft.term());
-        if replica.led != leads {
+        let (mut core, active) = self.replicas[slot as usize].parts();
+        let leads = core.raft.is_leader().then(|| core.raft.term());
+        if active.led != leads {
             // Even re-elected at once, what an earlier term proposed may have been overwritten.
             let lost = if planted::has(Bug::LostIsRefused) {
                 RequestError::NotLeader { leader: None }
             } else {
                 RequestError::LeaderLost
             };
-            replica.proposals.lose_waiting(lost, out);
-            replica.led = leads;
+            active.proposals.lose_waiting(lost, out);
+            active.led = leads;
             out.counts.elections += u64::from(leads.is_some());
         }
-        let leader = replica.raft.leader();
-        if leader != replica.leader_seen {
-            replica.leader_seen = leader;
-            out.leaders.push((replica.group, leader.and_then(|r| replica.node_of(r))));
+        let leader = core.raft.leader();
+        if leader != active.leader_seen {
+            active.leader_seen = leader;
+            out.leaders.push((core.group, leader.and_then(|r| core.node_of(r))));
         }
-        if let Some(noop) = replica.raft.take_noop() {
+        if let Some(noop) = core.raft.take_noop() {
             let empty = std::iter::once(Run { lengths: &[0; 4], payload: &[] });
-            append_block(
-                replica,
-                &mut self.building,
-                self.rounds.next(),
-                noop,
-                BlockKind::NoOp,
-                empty,
-            );
+            let (round, kind) = (self.rounds.next(), BlockKind::NoOp);
+            if append_block(&mut core, &mut self.building, round, noop, kind, empty) {
+                self.logged.push(slot);
+            }
             out.counts.blocks_sealed += 1;
         }
     }
 
     /// Makes one block of the queued proposals, unless enough rounds are on their way to the disk already.
     fn seal_proposals(&mut self, slot: u32, out: &mut Output) {
-        let replica = &mut self.replicas[slot as usize];
-        if !replica.proposals.has_queued() {
+        let (mut core, active) = self.replicas[slot as usize].parts();
+        if !active.proposals.has_queued() {
             return;
         }
-        if replica.led.is_some() && self.sealed_in_flight >= ROUNDS_SEALING_MAX {
-            if !std::mem::replace(&mut replica.held, true) {
+        if active.led.is_some() && self.sealed_in_flight >= ROUNDS_SEALING_MAX {
+            if !std::mem::replace(&mut active.held, true) {
                 self.held.push(slot);
             }
             return;
@@ -111,34 +107,27 @@ impl Shard {
             self.touch(slot);
             return;
         }
-        let take = replica.proposals.measure();
-        match replica.raft.propose(take.count, take.bytes) {
+        let take = active.proposals.measure();
+        match core.raft.propose(take.count, take.bytes) {
             Ok(proposed) => {
-                // The block borrows the queue it is made from, so the queue steps aside meanwhile.
-                let mut proposals = std::mem::take(&mut replica.proposals);
                 let (round, kind) = (self.rounds.next(), BlockKind::Command);
-                append_block(
-                    replica,
-                    &mut self.building,
-                    round,
-                    proposed,
-                    kind,
-                    proposals.runs(take),
-                );
-                proposals.sealed(take, proposed.first);
-                replica.proposals = proposals;
+                let runs = active.proposals.runs(take);
+                if append_block(&mut core, &mut self.building, round, proposed, kind, runs) {
+                    self.logged.push(slot);
+                }
+                active.proposals.sealed(take, proposed.first);
                 self.building.sealed = true;
                 self.queued_bytes -= cost(take.count, take.bytes);
                 out.counts.blocks_sealed += 1;
                 out.counts.entries_proposed += u64::from(take.count);
                 out.counts.payload_bytes += u64::from(take.bytes);
-                if replica.proposals.has_queued() {
+                if active.proposals.has_queued() {
                     self.touch(slot);
                 }
             }
             Err(error) => {
-                let error = propose_refusal(error, replica);
-                self.queued_bytes -= replica.proposals.refuse_queued(error, out);
+                let error = propose_refusal(error, &core);
+                self.queued_bytes -= active.proposals.refuse_queued(error, out);
             }
         }
     }
@@ -155,12 +144,12 @@ impl Shard {
 
     /// Early sends: appends may leave before the round is written here.
     fn send_appends(&mut self, slot: u32, links: &mut impl Links, out: &mut Output) {
-        let replica = &mut self.replicas[slot as usize];
-        if replica.led.is_none() {
+        let (core, active) = self.replicas[slot as usize].parts();
+        if active.led.is_none() {
             return;
         }
-        let own = replica.raft.id();
-        let Replica { raft, log, members, group, blocked, .. } = replica;
+        let Core { group, raft, log, members } = core;
+        let own = raft.id();
         for (member, bit) in members.iter().zip(0u8..).filter(|(m, _)| m.replica != own) {
             let Some(outbox) = links.outbox(member.node) else { continue };
             loop {
@@ -175,8 +164,8 @@ impl Shard {
                 });
                 let Some(header) = header else {
                     match obstacle {
-                        Some(Obstacle::Space) if *blocked & (1 << bit) == 0 => {
-                            *blocked |= 1 << bit;
+                        Some(Obstacle::Space) if active.blocked & (1 << bit) == 0 => {
+                            active.blocked |= 1 << bit;
                             self.blocked.push((member.node, slot));
                         }
                         Some(Obstacle::Space) | None => {}
@@ -186,7 +175,7 @@ impl Shard {
                     }
                     break;
                 };
-                outbox.push_append(*group, &header, sources, &self.building.bytes);
+                outbox.push_append(group, &header, sources, &self.building.bytes);
                 out.counts.messages_out += 1;
             }
         }
@@ -211,38 +200,36 @@ impl Shard {
 
     /// Hands the blocks that are committed and persisted to the machine, in order.
     fn hand_out_committed(&mut self, slot: u32, out: &mut Output) {
-        let replica = &mut self.replicas[slot as usize];
-        if replica.led.is_some()
-            && replica.raft.committed() > replica.committed_seen
-            && !replica.owed
-        {
-            replica.owed = true;
+        let (core, active) = self.replicas[slot as usize].parts();
+        let news = core.raft.committed() > active.committed_seen;
+        if active.led.is_some() && news && !active.owed {
+            active.owed = true;
             self.owed.push(slot);
         }
-        replica.committed_seen = replica.raft.committed();
+        active.committed_seen = core.raft.committed();
         if !self.may_apply {
-            if !std::mem::replace(&mut replica.stalled, true) {
+            if !std::mem::replace(&mut active.stalled, true) {
                 self.stalled.push(slot);
             }
             return;
         }
         while let Some((first, last)) =
-            replica.to_apply.take().or_else(|| replica.raft.take_committed())
+            active.to_apply.take().or_else(|| core.raft.take_committed())
         {
             assert!(
-                last <= replica.raft.committed() && last <= replica.raft.persisted(),
+                last <= core.raft.committed() && last <= core.raft.persisted(),
                 "group {}: {last:?} handed out beyond committed or persisted",
-                replica.group
+                core.group
             );
-            for block in replica.log.from(first).take_while(|block| block.first <= last.0) {
+            for block in core.log.from(first).take_while(|block| block.first <= last.0) {
                 let Some(buffer) = self.rounds.buffer(block.round) else {
-                    replica.to_apply = Some((Index(block.first), last));
+                    active.to_apply = Some((Index(block.first), last));
                     request_load(&mut self.loading, &self.rounds, block.round, slot, out);
                     return;
                 };
                 if self.handed_out >= APPLY_BYTES_MAX {
-                    replica.to_apply = Some((Index(block.first), last));
-                    if !std::mem::replace(&mut replica.ready, true) {
+                    active.to_apply = Some((Index(block.first), last));
+                    if !std::mem::replace(&mut active.ready, true) {
                         self.ready.push(slot);
                     }
                     return;
@@ -259,12 +246,12 @@ impl Shard {
     }
 
     fn serve_reads(&mut self, slot: u32, out: &mut Output) {
-        let replica = &mut self.replicas[slot as usize];
-        while let Some(ready) = replica.raft.take_reads() {
-            replica.reads.ready(ready, out);
+        let (core, active) = self.replicas[slot as usize].parts();
+        while let Some(ready) = core.raft.take_reads() {
+            active.reads.ready(ready, out);
         }
-        if !replica.reads.is_empty() {
-            replica.reads.serve(replica.applied, out);
+        if !active.reads.is_empty() {
+            active.reads.serve(active.applied, out);
         }
     }
 
@@ -272,7 +259,7 @@ impl Shard {
     fn tell_commits(&mut self, links: &mut impl Links, out: &mut Output) {
         for slot in std::mem::take(&mut self.owed) {
             let replica = &mut self.replicas[slot as usize];
-            replica.owed = false;
+            replica.awake().owed = false;
             for member in replica.members.iter() {
                 let Some(outbox) = links.outbox(member.node) else { continue };
                 if let Some(message) = replica.raft.commit_owed(member.replica) {
@@ -319,22 +306,22 @@ impl Shard {
     }
 }
 
-/// Encodes a block into the round and enters it into the replica's log.
+/// Encodes a block into the round and enters it into the replica's log; true when that held none.
 fn append_block<'a>(
-    replica: &mut Replica,
+    replica: &mut Core<'_>,
     building: &mut Building,
     round: u64,
     proposed: Proposed,
     kind: BlockKind,
     runs: impl Iterator<Item = Run<'a>> + Clone,
-) {
+) -> bool {
     let meta =
         BlockMeta { group: replica.group, first_index: proposed.first, term: proposed.term, kind };
     let range = encode_block(&mut building.bytes, meta, runs);
     building.blocks += 1;
     let count =
         u32::try_from(proposed.last.0 - proposed.first.0 + 1).expect("a block's count is u32");
-    replica.log.push(block_ref(proposed.first, count, round, range));
+    replica.log.push(block_ref(proposed.first, count, round, range))
 }
 
 /// The entry for a block at `range` of the round being built.
@@ -405,7 +392,7 @@ fn request_load(
     }
 }
 
-fn propose_refusal(error: ProposeError, replica: &Replica) -> RequestError {
+fn propose_refusal(error: ProposeError, replica: &Core<'_>) -> RequestError {
     match error {
         ProposeError::NotLeader { leader } => {
             RequestError::NotLeader { leader: leader.and_then(|r| replica.node_of(r)) }

@@ -33,11 +33,10 @@ impl Shard {
                 Incoming::Beat(_) => {}
                 Incoming::Message { group, message } => {
                     let Some(&slot) = self.slots.get(&group) else { continue };
-                    let replica = &mut self.replicas[slot as usize];
                     // A replica speaks from its own node only.
-                    if replica.node_of(message.from) == Some(node) {
-                        replica.raft.step(now, &message);
+                    if self.replicas[slot as usize].node_of(message.from) == Some(node) {
                         self.touch(slot);
+                        self.replicas[slot as usize].raft.step(now, &message);
                     }
                 }
                 Incoming::Append { group, header, blocks } => {
@@ -59,9 +58,10 @@ impl Shard {
         blocks: &[u8],
         out: &mut Output,
     ) -> Result<(), DecodeError> {
-        let replica = &mut self.replicas[slot as usize];
         self.spans.clear();
-        check_append(replica.group, header, blocks, &mut self.spans)?;
+        check_append(self.group(slot), header, blocks, &mut self.spans)?;
+        self.touch(slot);
+        let replica = &mut self.replicas[slot as usize];
         let outcome = replica.raft.step_append(now, header, &self.spans, &[]);
         if let AppendOutcome::Accepted { first_new } = outcome {
             let (rounds, building) = (&mut self.rounds, &mut self.building);
@@ -77,11 +77,12 @@ impl Shard {
                 building.bytes.extend_from_slice(block.bytes());
                 building.blocks += 1;
                 let range = start..building.bytes.len();
-                replica.log.push(block_ref(block.first(), block.count(), rounds.next(), range));
+                if replica.log.push(block_ref(block.first(), block.count(), rounds.next(), range)) {
+                    self.logged.push(slot);
+                }
                 out.counts.blocks_received += 1;
             }
         }
-        self.touch(slot);
         Ok(())
     }
 }

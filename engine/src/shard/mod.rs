@@ -61,6 +61,10 @@ const ROUND_BYTES_MAX: usize = 16 << 20;
 /// say in between that it has enough.
 const APPLY_BYTES_MAX: usize = 16 << 20;
 
+/// How often the shard looks for replicas that may sleep. One that nothing happened to between two looks does, so it
+/// keeps its active part from one round to the next, but not for long.
+const SLEEP_LOOK_US: u32 = 100_000;
+
 /// What a shard is made with.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
@@ -140,6 +144,11 @@ pub struct Shard {
     slots: HashMap<u64, u32, BuildHasherDefault<GroupHasher>>,
     rounds: Rounds,
     timers: Timers,
+    /// Replicas that are awake, and when they are looked through for those that may sleep.
+    awake: Vec<u32>,
+    sleep_look: Time,
+    /// Replicas whose log is not empty, or was not when a flush cycle last ended.
+    logged: Vec<u32>,
     /// Replicas that something happened to in this round.
     ready: Vec<u32>,
     /// Replicas that will be ready again when a round completes: their proposals wait for it.
@@ -185,6 +194,18 @@ impl Shard {
         self.replicas.is_empty()
     }
 
+    /// Replicas that have something under way, or had a moment ago.
+    #[must_use]
+    pub fn awake(&self) -> usize {
+        self.awake.len()
+    }
+
+    /// Replicas in which nothing is under way: they take no time, and no memory beyond what they must know.
+    #[must_use]
+    pub fn asleep(&self) -> usize {
+        self.replicas.len() - self.awake.len()
+    }
+
     /// The group of replica `slot`.
     ///
     /// # Panics
@@ -220,7 +241,8 @@ impl Shard {
     /// When the next round is due even if nothing comes in.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        self.timers.next_deadline()
+        let look = (!self.awake.is_empty()).then_some(self.sleep_look);
+        [self.timers.next_deadline(), look].into_iter().flatten().min()
     }
 
     /// Input: requests of clients. Takes the runs of this shard's groups.
@@ -237,15 +259,17 @@ impl Shard {
                 out.refuse(part(), RequestError::UnknownGroup);
                 continue;
             };
+            self.touch(slot);
             let replica = &mut self.replicas[slot as usize];
             match run.kind {
-                RunKind::Write => self.queued_bytes += replica.proposals.queue(submitted, at),
+                RunKind::Write => {
+                    self.queued_bytes += replica.awake().proposals.queue(submitted, at);
+                }
                 RunKind::Read => match read(now, replica) {
-                    Ok(id) => replica.reads.ask(id, part()),
+                    Ok(id) => replica.awake().reads.ask(id, part()),
                     Err(error) => out.refuse(part(), error),
                 },
             }
-            self.touch(slot);
         }
     }
 
@@ -261,12 +285,12 @@ impl Shard {
         assert!(seq == expected, "round {seq} completes before round {expected}");
         self.rounds.persisted(seq, Place { number, part });
         for (slot, mark) in marks.drain(..) {
-            self.replicas[slot as usize].raft.on_persisted(mark);
             self.touch(slot);
+            self.replicas[slot as usize].raft.on_persisted(mark);
         }
         self.spare_marks.push(marks);
         for slot in std::mem::take(&mut self.held) {
-            self.replicas[slot as usize].held = false;
+            self.replicas[slot as usize].awake().held = false;
             self.touch(slot);
         }
     }
@@ -280,18 +304,18 @@ impl Shard {
         answers: Option<&Arc<Answers>>,
         out: &mut Output,
     ) {
-        let replica = &mut self.replicas[slot as usize];
+        let (core, active) = self.replicas[slot as usize].parts();
         assert!(
-            first.0 == replica.applied.0 + 1 && last >= first,
+            first.0 == active.applied.0 + 1 && last >= first,
             "group {}: {first:?}..={last:?} applied after {:?}",
-            replica.group,
-            replica.applied
+            core.group,
+            active.applied
         );
-        replica.applied = last;
-        replica.raft.on_applied(last);
-        replica.proposals.applied(first, last, answers, out);
-        if !replica.reads.is_empty() {
-            replica.reads.serve(last, out);
+        active.applied = last;
+        core.raft.on_applied(last);
+        active.proposals.applied(first, last, answers, out);
+        if !active.reads.is_empty() {
+            active.reads.serve(last, out);
         }
     }
 
@@ -300,7 +324,7 @@ impl Shard {
         self.may_apply = may_apply;
         if may_apply {
             for slot in std::mem::take(&mut self.stalled) {
-                self.replicas[slot as usize].stalled = false;
+                self.replicas[slot as usize].awake().stalled = false;
                 self.touch(slot);
             }
         }
@@ -310,10 +334,9 @@ impl Shard {
     pub fn peer_up(&mut self, now: Time, node: u64) {
         self.peer_writable(node);
         for slot in 0..self.replicas.len() {
-            let replica = &mut self.replicas[slot];
-            if let Some(peer) = replica.member_on(node) {
-                replica.raft.on_peer_up(now, peer);
+            if let Some(peer) = self.replicas[slot].member_on(node) {
                 self.touch(u32::try_from(slot).expect("slots fit u32"));
+                self.replicas[slot].raft.on_peer_up(now, peer);
             }
         }
     }
@@ -322,10 +345,9 @@ impl Shard {
     pub fn peer_down(&mut self, now: Time, node: u64) {
         self.peer_writable(node);
         for slot in 0..self.replicas.len() {
-            let replica = &mut self.replicas[slot];
-            if let Some(peer) = replica.member_on(node) {
-                replica.raft.on_peer_down(now, peer);
+            if let Some(peer) = self.replicas[slot].member_on(node) {
                 self.touch(u32::try_from(slot).expect("slots fit u32"));
+                self.replicas[slot].raft.on_peer_down(now, peer);
             }
         }
     }
@@ -338,7 +360,7 @@ impl Shard {
                 let (_, slot) = self.blocked.swap_remove(at);
                 let replica = &mut self.replicas[slot as usize];
                 let place = replica.members.iter().position(|member| member.node == node);
-                replica.blocked &= place.map_or(0, |place| !(1 << place));
+                replica.awake().blocked &= place.map_or(0, |place| !(1 << place));
                 self.touch(slot);
             } else {
                 at += 1;
@@ -362,17 +384,20 @@ impl Shard {
 
     /// Input: time has come this far.
     pub fn tick(&mut self, now: Time) {
+        if now >= self.sleep_look {
+            self.look_for_sleep(now);
+        }
         let mut due = std::mem::take(&mut self.due);
         self.timers.expire(now, &mut due);
         for slot in due.drain(..) {
             let replica = &mut self.replicas[slot as usize];
-            if replica.armed.is_some_and(|armed| armed > now) {
+            if replica.armed > now {
                 continue; // Left behind by a deadline that moved earlier and back again.
             }
-            replica.armed = None;
+            replica.armed = Time(0);
             if replica.raft.deadline().is_some_and(|deadline| deadline <= now) {
-                replica.raft.on_deadline(now);
                 self.touch(slot);
+                self.replicas[slot as usize].raft.on_deadline(now);
             } else {
                 self.arm(slot);
             }
@@ -383,8 +408,8 @@ impl Shard {
     /// Input: replica of `group` here is to campaign now.
     pub fn campaign(&mut self, now: Time, group: u64) {
         if let Some(&slot) = self.slots.get(&group) {
-            self.replicas[slot as usize].raft.campaign(now);
             self.touch(slot);
+            self.replicas[slot as usize].raft.campaign(now);
         }
     }
 
@@ -392,12 +417,12 @@ impl Shard {
     /// leaders are spread and no two nodes contend.
     pub fn first_campaigns(&mut self, now: Time) {
         for slot in 0..self.replicas.len() {
-            let replica = &mut self.replicas[slot];
+            let replica = &self.replicas[slot];
             let members = replica.members.len() as u64;
             let turn = usize::try_from(replica.group % members).expect("a member's place");
             if replica.raft.term().0 == 0 && replica.members[turn].node == self.config.node {
-                replica.raft.campaign(now);
                 self.touch(u32::try_from(slot).expect("slots fit u32"));
+                self.replicas[slot].raft.campaign(now);
             }
         }
     }
@@ -414,7 +439,7 @@ impl Shard {
         node: Option<u64>,
     ) -> Result<(), RequestError> {
         let &slot = self.slots.get(&group).ok_or(RequestError::UnknownGroup)?;
-        let replica = &mut self.replicas[slot as usize];
+        let replica = &self.replicas[slot as usize];
         if !replica.raft.is_leader() {
             let leader = replica.raft.leader().and_then(|r| replica.node_of(r));
             return Err(RequestError::NotLeader { leader });
@@ -432,9 +457,9 @@ impl Shard {
         if target == replica.raft.id() {
             return Ok(());
         }
-        let result = replica.raft.transfer(now, target).map_err(|_| RequestError::Busy);
         self.touch(slot);
-        result
+        let replica = &mut self.replicas[slot as usize];
+        replica.raft.transfer(now, target).map_err(|_| RequestError::Busy)
     }
 
     /// The groups led here.
@@ -450,20 +475,37 @@ impl Shard {
 
     /// Answers every request with `Stopped`: the engine stops.
     pub fn stop(&mut self, out: &mut Output) {
-        for replica in &mut self.replicas {
-            self.queued_bytes -= replica.proposals.refuse_queued(RequestError::Stopped, out);
-            replica.proposals.lose_waiting(RequestError::Stopped, out);
-            replica.reads.lose_all(RequestError::Stopped, out);
+        for &slot in &self.awake {
+            let active = self.replicas[slot as usize].awake();
+            self.queued_bytes -= active.proposals.refuse_queued(RequestError::Stopped, out);
+            active.proposals.lose_waiting(RequestError::Stopped, out);
+            active.reads.lose_all(RequestError::Stopped, out);
         }
     }
 
-    /// Has `slot` drained at the end of this round.
+    /// Has `slot` drained at the end of this round. Goes before the core hears of what happened: what is seen
+    /// of the core when a replica wakes is what was true while it slept.
+    #[inline]
     fn touch(&mut self, slot: u32) {
         let replica = &mut self.replicas[slot as usize];
-        if !replica.ready {
-            replica.ready = true;
+        if replica.wake() {
+            self.awake.push(slot);
+        }
+        let active = replica.awake();
+        active.touched = true;
+        if !std::mem::replace(&mut active.ready, true) {
             self.ready.push(slot);
         }
+    }
+
+    /// Lets replicas sleep that nothing happened to since the last look.
+    fn look_for_sleep(&mut self, now: Time) {
+        let replicas = &mut self.replicas;
+        self.awake.retain(|&slot| !replicas[slot as usize].try_sleep());
+        if self.awake.is_empty() {
+            self.awake = Vec::new(); // A list of all replicas is not kept for the few that come next.
+        }
+        self.sleep_look = now.after(SLEEP_LOOK_US);
     }
 
     /// Puts `slot` into the wheel, unless it will be looked at early enough anyway.
@@ -471,8 +513,8 @@ impl Shard {
         let replica = &mut self.replicas[slot as usize];
         if let Some(deadline) = replica.raft.deadline() {
             // What the wheel looks at in time anyway is not put in again.
-            if replica.armed.is_none_or(|armed| self.timers.due(deadline) < armed) {
-                replica.armed = Some(self.timers.arm(slot, deadline));
+            if replica.armed == Time(0) || self.timers.due(deadline) < replica.armed {
+                replica.armed = self.timers.arm(slot, deadline);
             }
         }
     }

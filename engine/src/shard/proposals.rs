@@ -78,6 +78,11 @@ impl Proposals {
         !self.queued.is_empty()
     }
 
+    /// Whether nobody waits here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queued.is_empty() && self.waiting.is_empty()
+    }
+
     /// Entries in the log that a client waits for.
     pub(super) const fn waiting_entries(&self) -> u64 {
         self.waiting_entries

@@ -18,9 +18,7 @@ use crate::log::rounds::{Place, Rounds};
 use crate::store::GroupRecord;
 
 use super::drain::block_ref;
-use super::proposals::Proposals;
-use super::reads::Reads;
-use super::replica::{Member, Replica};
+use super::replica::{Member, Members, Replica};
 use super::timers::Timers;
 use super::{Building, Shard, ShardConfig};
 
@@ -170,12 +168,8 @@ impl Builder {
                 let (group, found) = (block.group(), block.first().0);
                 return Err(RecoveryError::Hole { group, expected, found });
             }
-            group.log.push(block_ref(
-                block.first(),
-                block.count(),
-                round,
-                start..start + block.bytes().len(),
-            ));
+            let range = start..start + block.bytes().len();
+            group.log.push(block_ref(block.first(), block.count(), round, range));
             extend_spans(&mut group.spans, &block);
         }
         if live > 0 {
@@ -202,41 +196,27 @@ impl Builder {
             compact(group, recovering, &mut self.rounds)?;
         }
         let building = Building { retention: self.rounds.drop_dead(), ..Building::default() };
-        let mut memberships: Vec<Arc<[Member]>> = Vec::new();
+        let mut memberships: Vec<Arc<Members>> = Vec::new();
         let mut replicas = Vec::with_capacity(self.groups.len());
         let mut slots = HashMap::default();
+        let mut logged = Vec::new();
         for (group, recovering) in self.groups {
             let Recovering { record, log, spans } = recovering;
             let applied = applied(group);
             let raft = start(&self.config, group, &record, &spans, applied, now)?;
             let members: Vec<Member> =
                 record.membership.iter().map(|&(replica, node)| Member { replica, node }).collect();
-            let known = memberships.iter().find(|known| ***known == *members).cloned();
+            let known = memberships.iter().find(|known| known.0[..] == *members).cloned();
             let members = known.unwrap_or_else(|| {
-                memberships.push(members.into());
+                memberships.push(Arc::new(Members(members.into())));
                 Arc::clone(memberships.last().expect("pushed just now"))
             });
-            slots.insert(group, u32::try_from(replicas.len()).expect("slots fit u32"));
-            replicas.push(Replica {
-                group,
-                raft,
-                log,
-                members,
-                record: Arc::new(record),
-                proposals: Proposals::default(),
-                reads: Reads::default(),
-                applied,
-                to_apply: None,
-                committed_seen: applied,
-                leader_seen: None,
-                led: None,
-                ready: false,
-                owed: false,
-                stalled: false,
-                held: false,
-                blocked: 0,
-                armed: None,
-            });
+            let slot = u32::try_from(replicas.len()).expect("slots fit u32");
+            slots.insert(group, slot);
+            if !log.is_empty() {
+                logged.push(slot);
+            }
+            replicas.push(Replica::new(group, raft, log, members, Arc::new(record)));
         }
         let mut shard = Shard {
             config: self.config,
@@ -244,6 +224,9 @@ impl Builder {
             slots,
             rounds: self.rounds,
             timers: Timers::new(now),
+            awake: Vec::new(),
+            sleep_look: now,
+            logged,
             ready: Vec::new(),
             held: Vec::new(),
             queued_bytes: 0,
@@ -278,6 +261,7 @@ fn compact(
     let Recovering { record, log, spans } = recovering;
     let through = record.compacted.index;
     log.compact(through, |dead| rounds.release(dead.round));
+    log.shrink();
     spans.retain(|span| span.last > through);
     if let Some(first) = spans.first_mut() {
         first.first = first.first.max(through.next());

@@ -22,8 +22,8 @@ impl Shard {
     /// Begins a flush cycle: what is applied now.
     #[must_use]
     pub fn applied_marks(&self) -> AppliedMarks {
-        let applied = self.replicas.iter().zip(0..).filter(|(r, _)| r.log.len() > 0);
-        AppliedMarks(applied.map(|(r, slot)| (slot, r.applied)).collect())
+        let applied = |&slot: &u32| (slot, self.replicas[slot as usize].applied());
+        AppliedMarks(self.logged.iter().map(applied).collect())
     }
 
     /// Input: everything applied up to `marks` is durable in the machine.
@@ -31,7 +31,7 @@ impl Shard {
         for &(slot, durable) in &marks.0 {
             let replica = &mut self.replicas[slot as usize];
             let wrong = planted::has(Bug::CompactPastDurable);
-            let durable = if wrong { replica.applied } else { durable };
+            let durable = if wrong { replica.applied() } else { durable };
             let limit = durable.min(replica.raft.log_floor());
             let Some(through) = replica.log.boundary_at_or_before(limit) else { continue };
             let position = replica.raft.on_compacted(through);
@@ -45,6 +45,11 @@ impl Shard {
             Arc::make_mut(&mut replica.record).compacted = position;
             building.records.push((replica.group, Arc::clone(&replica.record)));
             out.counts.compactions += 1;
+        }
+        let replicas = &mut self.replicas;
+        self.logged.retain(|&slot| !replicas[slot as usize].log.shrink());
+        if self.logged.is_empty() {
+            self.logged = Vec::new(); // A list of all replicas is not kept for the few that come next.
         }
         if let Some(retention) = self.rounds.drop_dead() {
             self.building.retention = Some(retention);

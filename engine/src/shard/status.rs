@@ -38,7 +38,7 @@ impl Shard {
     /// `UnknownGroup`.
     pub fn applied_of(&self, group: u64) -> Result<u64, RequestError> {
         let &slot = self.slots.get(&group).ok_or(RequestError::UnknownGroup)?;
-        Ok(self.replicas[slot as usize].applied.0)
+        Ok(self.replicas[slot as usize].applied().0)
     }
 
     fn describe(&self, replica: &Replica) -> GroupStatus {
@@ -68,12 +68,12 @@ impl Shard {
             term: status.term.0,
             leader: status.leader.and_then(|r| replica.node_of(r)),
             compacted: status.compacted.index.0,
-            applied: replica.applied.0,
+            applied: replica.applied().0,
             committed: status.committed.0,
             persisted: status.persisted.0,
             last: status.last.index.0,
             floor: status.floor.0,
-            waiting: replica.proposals.waiting_entries(),
+            waiting: replica.active().map_or(0, |active| active.proposals.waiting_entries()),
             members: members.collect(),
         }
     }
