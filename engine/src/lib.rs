@@ -173,7 +173,7 @@
 //! [`Ticket`] are what callers hold; a router has the queues into the shards. [`shard`] decides for all groups of
 //! one worker and does nothing else: no thread, clock, socket or database can be named there. The worker around it
 //! polls, sends, applies and answers; the writer turns the rounds of all shards into one batch. [`log`] knows where
-//! each block lies, [`store`] keeps the batches, [`machine`] and [`kv`] are what entries are applied to, [`keys`] and
+//! each block lies, [`store`] keeps the batches, [`support`] is what nodes promise each other, [`machine`] and [`kv`] are what entries are applied to, [`keys`] and
 //! [`range`] lay out and divide the keys. `ARCHITECTURE.md` follows one write through all of them.
 //!
 //! # What always holds
@@ -213,6 +213,7 @@ pub mod shard;
 pub mod status;
 pub mod store;
 mod submission;
+pub mod support;
 #[cfg(feature = "rocks")]
 pub mod testing;
 mod ticket;

@@ -9,6 +9,8 @@
 pub enum Bug {
     /// The log writer reports rounds before it has written them.
     ReportBeforeSync = 2,
+    /// A lease counts from when the answer came instead of when the question left.
+    LeaseFromReceive = 12,
     /// The log is compacted past what is durably applied.
     CompactPastDurable = 16,
     /// A request that may be in the log is refused as if it were not, and so is sent again.
@@ -23,6 +25,7 @@ impl Bug {
     /// All of them, by number.
     pub const ALL: &'static [Self] = &[
         Self::ReportBeforeSync,
+        Self::LeaseFromReceive,
         Self::CompactPastDurable,
         Self::LostIsRefused,
         Self::AckOfOtherGroup,
@@ -34,6 +37,7 @@ impl Bug {
     pub const fn what(self) -> &'static str {
         match self {
             Self::ReportBeforeSync => "the log writer reports before it syncs",
+            Self::LeaseFromReceive => "a lease counts from the answer instead of the question",
             Self::CompactPastDurable => "compaction passes the durable applied position",
             Self::LostIsRefused => "a retry is applied twice",
             Self::AckOfOtherGroup => "a coalesced acknowledgement goes to another group",
