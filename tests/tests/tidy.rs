@@ -32,6 +32,7 @@ const GUARDED: &[(&str, &[&str])] = &[("mio", &["net"]), ("rocksdb", &["engine",
 const DECIDING: &[&str] = &[
     "raft/src",
     "engine/src/shard",
+    "engine/src/support",
     "engine/src/keys.rs",
     "engine/src/range.rs",
     "net/src/conn.rs",
