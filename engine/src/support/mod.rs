@@ -52,6 +52,7 @@
 //! assert_eq!(b.take_event(), Some(SupportEvent::Supports { node: 1 }));
 //! let answer = b.next_beat(Time(77_020_000), 1).expect("a new promise is told at once");
 //! a.on_beat(Time(1_040_000), 2, &answer);
+//! assert_eq!(a.take_event(), Some(SupportEvent::Supports { node: 2 }));
 //! assert_eq!(a.take_event(), Some(SupportEvent::Gained { node: 2 }));
 //!
 //! // B promises 600 ms from when it heard A. A counts on less, from when it spoke.
