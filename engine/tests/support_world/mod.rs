@@ -75,10 +75,9 @@ impl Node {
 
     /// The beat to a peer, if one is due.
     pub(crate) fn beat(&mut self, to: u64, seen: &mut Seen) -> Option<Beat> {
+        self.tick(seen);
         let now = self.now();
         let support = self.support.as_mut()?;
-        support.tick(now);
-        drain(support, seen);
         let beat = support.next_beat(now, to);
         drain(support, seen);
         beat
