@@ -8,8 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kontiki_raft::Liveness;
+
 use crate::error::{ConfigError, Fatal};
 use crate::range::{RangeBounds, split_evenly};
+use crate::support::SupportConfig;
 
 /// How far a write travels before it counts as persisted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -48,8 +51,13 @@ pub struct Config {
     pub workers: usize,
     /// Where the synced write happens.
     pub log_writer: LogWriter,
-    /// Raft's timing and windows.
+    /// Raft's timing and windows. By default nodes support each other, once for all their groups
+    /// ([`Liveness::External`](kontiki_raft::Liveness::External)); all nodes must agree on that.
     pub raft: kontiki_raft::Config,
+    /// How often nodes beat, and how long they promise to support each other. Best equal on all nodes.
+    pub support: SupportConfig,
+    /// Groups that campaign before all others when a node is lost. Default: none.
+    pub priority_groups: Vec<u64>,
     /// Bytes of requests that may wait in a shard's inbox before callers hear `Busy`. What the shard has taken and
     /// not sealed into blocks yet is bounded apart from this, at 64 MiB. Default 64 MiB.
     pub inbox_bytes_max: usize,
@@ -149,7 +157,9 @@ impl Config {
             durability: Durability::Fsync,
             workers: if cores <= 4 { 1 } else { cores / 4 },
             log_writer: LogWriter::Adaptive,
-            raft: kontiki_raft::Config::default(),
+            raft: kontiki_raft::Config { liveness: Liveness::External, ..Default::default() },
+            support: SupportConfig::default(),
+            priority_groups: Vec::new(),
             inbox_bytes_max: 64 << 20,
             cache_bytes_max: 64 << 20,
             peer_queue_bytes_max: 16 << 20,
@@ -194,6 +204,18 @@ impl Config {
         between("log_memtable_bytes", self.log_memtable_bytes as u64, 1 << 20, 16 << 30)?;
         let interval = u64::try_from(self.flush_interval.as_millis()).unwrap_or(u64::MAX);
         between("flush_interval (ms)", interval, 100, 86_400_000)?;
+        if self.raft.liveness == Liveness::Unchecked {
+            return refuse("raft", "the engine has no use for leaders that nobody checks");
+        }
+        if self.raft.liveness == Liveness::External && self.raft.lease_percent > 0 {
+            return refuse(
+                "raft",
+                "a lease rests on the support of nodes or on rounds, not on both",
+            );
+        }
+        self.support
+            .validate()
+            .map_err(|e| ConfigError { field: "support", why: e.to_string() })?;
         self.raft.validate().map_err(|e| ConfigError { field: "raft", why: e.to_string() })
     }
 }

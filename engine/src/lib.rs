@@ -189,6 +189,7 @@
     allow(dead_code, reason = "without the stores nothing drives the shards")
 )]
 
+mod beating;
 pub mod clock;
 pub mod config;
 #[cfg(feature = "rocks")]

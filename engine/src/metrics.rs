@@ -62,6 +62,10 @@ metrics! {
     blocks_applied: "counter", "Blocks applied to the state machine.";
     entries_applied: "counter", "Entries applied to the state machine.";
     reads: "counter", "Linearizable reads permitted.";
+    lease_reads: "counter", "Linearizable reads permitted by a lease, without asking anybody.";
+    support_lapses: "counter", "Times that this node let another one's support lapse, over its workers.";
+    campaigns_in_flight: "gauge", "Campaigns under way.";
+    campaigns_in_flight_most: "gauge", "The most campaigns that were ever under way at a time, over the workers.";
     requests_refused: "counter", "Requests answered with an error.";
     messages_in: "counter", "Raft messages received.";
     messages_out: "counter", "Raft messages sent.";

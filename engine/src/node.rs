@@ -22,7 +22,7 @@ use crate::error::{Fatal, RequestError, StartError};
 use crate::machine::{MachineContext, MachineError, StateMachine, Wake};
 use crate::maintenance::{Chore, Maintenance};
 use crate::metrics::Metrics;
-use crate::opening::{first_records, flush_policy, rebuild};
+use crate::opening::{first_records, flush_policy, rebuild, supports};
 use crate::range::RangeMap;
 use crate::router::{Ask, Inbox, InboxReceiver, Router, ToWorker};
 use crate::shard::Shard;
@@ -30,6 +30,7 @@ use crate::status::{GroupStatus, NodeStatus, PeerStatus};
 use crate::store::{
     Identity, LogReader, LogStore, OpenError, OpenOptions, Opened, RocksLog, WitnessWriter,
 };
+use crate::support::Support;
 use crate::worker::{Worker, WorkerParts};
 use crate::writer::{Job, LogSlot, Writer};
 
@@ -151,7 +152,6 @@ pub(crate) fn open<S: Machines>(
 ) -> Result<Node, StartError> {
     config.validate().map_err(StartError::Config)?;
     let opened = open_store(&config, bootstrap)?;
-    let fresh = opened.groups.iter().all(|(_, record)| record.hard_state.term.0 == 0);
     let ranges = opened.groups.iter().map(|(group, record)| (*group, record.range.clone()));
     let ranges = RangeMap::new(&ranges.collect::<Vec<_>>()).map_err(StartError::Ranges)?;
     let mut log = opened.log;
@@ -182,8 +182,8 @@ pub(crate) fn open<S: Machines>(
             .finish(office.clock.now(), |group| machine.applied(group))
             .map_err(StartError::Recovery)?;
         office.log.lock().retain(number, shard.retention());
-        let first_start = fresh.then_some(config.peers.len() + 1);
-        workers.push(office.worker(&config, number, shard, machine, net, receiver, first_start));
+        let support = supports(&config, office.clock.now(), opened.identity.boot_epoch);
+        workers.push(office.worker(&config, number, shard, machine, net, receiver, support));
     }
     let started = start(&config, &failure, office, workers, machines.background());
     let threads = started.inspect_err(|_| {
@@ -253,7 +253,7 @@ impl Office {
         machine: M,
         net: Net,
         receiver: InboxReceiver,
-        first_start: Option<usize>,
+        support: Option<Support>,
     ) -> Worker<M> {
         Worker::new(
             self.clock.now(),
@@ -263,7 +263,9 @@ impl Office {
                 machine,
                 net,
                 receiver,
-                first_start,
+                first_start: Some(config.peers.len() + 1),
+                votes_from: support.as_ref().map(Support::votes_from),
+                support: support.filter(|_| number == 0),
                 clock: self.clock,
                 inbox: Arc::clone(self.router.inbox(number)),
                 router: Arc::clone(&self.router),
@@ -468,6 +470,7 @@ impl Node {
     pub(crate) fn status(&self) -> Result<NodeStatus, RequestError> {
         // A peer counts as connected when every worker reaches it.
         let states = self.ask_all(Ask::Peers)?;
+        let pairs = self.ask(self.router.inbox(0), Ask::Pairs)?;
         let links = |node| states.iter().flatten().filter(move |peer| peer.node == node);
         let peers = self.config.peers.iter().map(|&(node, address)| PeerStatus {
             node,
@@ -482,6 +485,7 @@ impl Node {
             boot_epoch: self.identity.boot_epoch,
             listen: self.listen.to_string(),
             peers: peers.collect(),
+            pairs,
             groups: self.groups().len() as u64,
             leading: self.router.led_by(self.config.node_id),
             leaderless: self.router.leaderless(),

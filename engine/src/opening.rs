@@ -3,13 +3,16 @@
 //! Shared by the node, whose log is on RocksDB, and the simulator, whose log is not.
 //! Deliberately absent: files, sockets and threads. They are `node.rs`'s.
 
-use kontiki_raft::ReplicaId;
+use std::sync::Arc;
+
+use kontiki_raft::{Liveness, ReplicaId, Time};
 
 use crate::config::{Bootstrap, Config};
 use crate::error::{ConfigError, StartError};
 use crate::range::RangeMap;
 use crate::shard::{Builder, ShardConfig};
 use crate::store::{GroupRecord, LogStore, OpenError};
+use crate::support::Support;
 use crate::worker::FlushPolicy;
 
 /// The records of a new store: a replica of each group, on each node.
@@ -59,6 +62,9 @@ pub fn rebuild(
     log: &mut dyn LogStore,
     records: &[(u64, GroupRecord)],
 ) -> Result<Vec<Builder>, StartError> {
+    let mut priority_groups = config.priority_groups.clone();
+    priority_groups.sort_unstable();
+    let priority_groups: Arc<[u64]> = priority_groups.into();
     let shard = |shard| ShardConfig {
         node: config.node_id,
         shard,
@@ -66,6 +72,7 @@ pub fn rebuild(
         raft: config.raft,
         cache_bytes_max: config.cache_bytes_max / config.workers,
         seed: config.seed,
+        priority_groups: priority_groups.clone(),
     };
     let mut builders: Vec<Builder> =
         (0..config.workers).map(|number| Builder::new(shard(number), records)).collect();
@@ -96,4 +103,12 @@ pub fn flush_policy(config: &Config) -> FlushPolicy {
         interval_us: u64::try_from(config.flush_interval.as_micros())
             .expect("checked: a day at most"),
     }
+}
+
+/// What nodes promise each other, if they do, in the node's boot epoch.
+#[must_use]
+pub fn supports(config: &Config, now: Time, epoch: u64) -> Option<Support> {
+    let peers: Vec<u64> = config.peers.iter().map(|&(node, _)| node).collect();
+    (config.raft.liveness == Liveness::External)
+        .then(|| Support::new(config.support, now, epoch, &peers))
 }

@@ -15,6 +15,8 @@ pub enum Bug {
     CompactPastDurable = 16,
     /// A request that may be in the log is refused as if it were not, and so is sent again.
     LostIsRefused = 20,
+    /// A group at rest does not hear that its leader's node is gone.
+    SleeperNeverWakes = 25,
     /// An acknowledgement in a frame of many is given to the group before it.
     AckOfOtherGroup = 26,
     /// A failed sync is taken for a good one.
@@ -28,6 +30,7 @@ impl Bug {
         Self::LeaseFromReceive,
         Self::CompactPastDurable,
         Self::LostIsRefused,
+        Self::SleeperNeverWakes,
         Self::AckOfOtherGroup,
         Self::SyncErrorSwallowed,
     ];
@@ -40,6 +43,7 @@ impl Bug {
             Self::LeaseFromReceive => "a lease counts from the answer instead of the question",
             Self::CompactPastDurable => "compaction passes the durable applied position",
             Self::LostIsRefused => "a retry is applied twice",
+            Self::SleeperNeverWakes => "a sleeping group never wakes",
             Self::AckOfOtherGroup => "a coalesced acknowledgement goes to another group",
             Self::SyncErrorSwallowed => "a sync error is swallowed",
         }

@@ -12,12 +12,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use kontiki_net::{Handoff, Waker};
+use kontiki_raft::Time;
 use parking_lot::RwLock;
 
+use crate::beating::Said;
 use crate::error::{RequestError, SubmitError};
 use crate::shard::AppliedMarks;
 use crate::status::GroupStatus;
 use crate::submission::{RunPart, Submission, Submitted};
+use crate::support::PairStatus;
 use crate::ticket::{Completion, CompletionQueue, Sink, deliver};
 
 /// Submissions that may wait in one inbox. With the byte bound, memory is known; a submission of many requests
@@ -37,6 +40,8 @@ pub(crate) enum ToWorker {
     Flushed { marks: AppliedMarks },
     /// A connection that came in elsewhere and is for this worker.
     Adopt(Handoff),
+    /// What changed between this node and another.
+    Said(Said),
     /// An operator asks.
     Ask(Ask),
     /// Stop: answer everything and end; when `clean`, also flush and write what is under way.
@@ -53,6 +58,8 @@ pub(crate) enum Ask {
     HandOver(Sender<u64>),
     /// Flush; answered when what is applied now is durable, and never when that fails.
     Flush(Sender<()>),
+    /// What nodes promise each other.
+    Pairs(Sender<Vec<PairStatus>>),
     /// The peers' connections.
     Peers(Sender<Vec<PeerState>>),
 }
@@ -171,6 +178,8 @@ pub struct Router {
     groups: Vec<u64>,
     /// The leader's node per group, in the order of `groups`; 0 when none is known.
     leaders: Vec<AtomicU64>,
+    /// Per worker: since when its oldest round is with the log writer; 0 when none is.
+    oldest_rounds: Vec<AtomicU64>,
     stopped: AtomicBool,
 }
 
@@ -179,7 +188,8 @@ impl Router {
     #[must_use]
     pub fn new(inboxes: Vec<Arc<Inbox>>, groups: Vec<u64>) -> Self {
         let leaders = groups.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { inboxes, groups, leaders, stopped: AtomicBool::new(false) }
+        let oldest_rounds = inboxes.iter().map(|_| AtomicU64::new(0)).collect();
+        Self { inboxes, groups, leaders, oldest_rounds, stopped: AtomicBool::new(false) }
     }
 
     /// Hands over many requests at once; each is answered into `queue`.
@@ -228,6 +238,25 @@ impl Router {
             }
         }
         Ok(())
+    }
+
+    /// Worker 0 tells all others.
+    pub(crate) fn say(&self, said: Said) {
+        for inbox in self.inboxes.iter().skip(1) {
+            inbox.tell(ToWorker::Said(said));
+        }
+    }
+
+    /// Since when the oldest round of a worker is with the log writer.
+    pub(crate) fn note_oldest_round(&self, worker: usize, since: Option<&Time>) {
+        let since = since.map_or(0, |since| since.0);
+        self.oldest_rounds[worker].store(since, Ordering::Relaxed);
+    }
+
+    /// Whether a round is with the log writer for longer than `stall_us`.
+    pub(crate) fn log_stalled(&self, now: Time, stall_us: u64) -> bool {
+        let since = self.oldest_rounds.iter().map(|since| since.load(Ordering::Relaxed));
+        since.into_iter().any(|since| since != 0 && now.0.saturating_sub(since) > stall_us)
     }
 
     pub(crate) fn inbox(&self, shard: usize) -> &Arc<Inbox> {

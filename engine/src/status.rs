@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::support::PairStatus;
+
 /// One replica as its node sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupStatus {
@@ -80,6 +82,9 @@ pub struct NodeStatus {
     pub listen: String,
     /// Its peers.
     pub peers: Vec<PeerStatus>,
+    /// What this node and each other promise each other; empty when groups watch themselves.
+    #[serde(default)]
+    pub pairs: Vec<PairStatus>,
     /// Replicas on this store.
     pub groups: u64,
     /// Replicas that lead.

@@ -8,6 +8,7 @@
 //! 2. A round is with the writer before its commits are applied, so that the disk works meanwhile.
 //! 3. A round that is written right here comes last: whoever can be answered has been answered by then.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use kontiki_net::{Block, BlockKind, DecodeError, Frame, Net, NetEvent, Outbox};
 use kontiki_raft::Time;
 use parking_lot::Mutex;
 
+use crate::beating::Beating;
 use crate::clock::Clock;
 use crate::config::LogWriter;
 use crate::error::Fatal;
@@ -25,6 +27,8 @@ use crate::metrics::Metrics;
 use crate::router::{Ask, Inbox, InboxReceiver, PeerState, Router, ToWorker};
 use crate::shard::{Links, Output, RoundWrite, Shard};
 use crate::store::LogReader;
+use crate::submission::Submitted;
+use crate::support::Support;
 use crate::ticket::deliver;
 use crate::writer::{Job, LogSlot};
 
@@ -92,8 +96,12 @@ pub struct WorkerParts<M> {
     pub workers: usize,
     /// When a flush cycle starts.
     pub flush: FlushPolicy,
-    /// Nodes in the cluster, this one included; while a new cluster waits for its first majority.
+    /// Nodes in the cluster, this one included, while it waits for its first majority.
     pub first_start: Option<usize>,
+    /// The node's support, for the worker that keeps it.
+    pub support: Option<Support>,
+    /// Before this time nothing here votes, if nodes support each other.
+    pub votes_from: Option<Time>,
 }
 
 /// When a flush cycle starts.
@@ -123,9 +131,15 @@ pub struct Worker<M> {
     parts: WorkerParts<M>,
     out: Output,
     answers: Answers,
+    /// Scratch: requests that were just taken.
+    taken: Vec<Arc<Submitted>>,
     flushing: Flushing,
-    /// Rounds with the writer's thread.
-    with_writer: usize,
+    /// Rounds with the writer's thread: since when.
+    with_writer: VecDeque<Time>,
+    /// The node's support, if this worker keeps it.
+    beating: Option<Beating>,
+    /// The time, where somebody else says it.
+    told: Option<Time>,
     peers: Vec<PeerState>,
     stopping: Option<Stopping>,
     /// What was last published of the figures that this worker shares with others.
@@ -134,7 +148,7 @@ pub struct Worker<M> {
 
 /// See [`Worker::report`]: in its order.
 #[derive(Default)]
-struct Published([u64; 9]);
+struct Published([u64; 12]);
 
 /// How the worker ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -148,7 +162,11 @@ enum Stopping {
 impl<M: StateMachine> Worker<M> {
     /// A worker that has not begun.
     #[must_use]
-    pub fn new(now: Time, parts: WorkerParts<M>) -> Self {
+    pub fn new(now: Time, mut parts: WorkerParts<M>) -> Self {
+        if let Some(from) = parts.votes_from {
+            parts.shard.hold_votes(now, from);
+        }
+        let beating = parts.support.take().map(Beating::new);
         // What recovery found counts as written since the last cycle, or restarts would let it grow for ever.
         let (last_us, bytes_since) = (now.0, parts.shard.retained_bytes());
         let flushing = Flushing { last_us, bytes_since, ..Flushing::default() };
@@ -156,8 +174,11 @@ impl<M: StateMachine> Worker<M> {
             parts,
             out: Output::default(),
             answers: Answers::default(),
+            taken: Vec::new(),
             flushing,
-            with_writer: 0,
+            with_writer: VecDeque::new(),
+            beating,
+            told: None,
             peers: Vec::new(),
             stopping: None,
             published: Published::default(),
@@ -216,6 +237,7 @@ impl<M: StateMachine> Worker<M> {
     /// # Errors
     /// What ends the engine.
     pub fn turn_at(&mut self, now: Time) -> Result<(), Fatal> {
+        self.told = Some(now);
         self.parts.net.poll(Some(Duration::ZERO), now.0).map_err(Fatal::Net)?;
         self.round(now)
     }
@@ -229,9 +251,11 @@ impl<M: StateMachine> Worker<M> {
     /// Takes what came in, decides, and does what was decided.
     fn round(&mut self, now: Time) -> Result<(), Fatal> {
         self.take_events(now);
+        self.maybe_first_campaigns(now);
         self.take_internal(now);
         self.take_messages(now);
-        let requests = self.takes_requests() && self.take_requests(now);
+        self.beat();
+        let requests = self.takes_requests() && self.take_requests();
         self.parts.shard.tick(now);
         self.maybe_flush(now)?;
         self.finish_round(requests)
@@ -249,17 +273,20 @@ impl<M: StateMachine> Worker<M> {
         let shard = parts.shard.deadline().map(|at| at.0);
         let unwritten = !self.flushing.running && self.has_unflushed();
         let flush = unwritten.then(|| self.flushing.last_us + parts.flush.interval_us);
-        let next = [shard, flush].into_iter().flatten().min()?;
+        let beat = self.beating.as_ref().and_then(Beating::deadline).map(|at| at.0);
+        let next = [shard, flush, beat].into_iter().flatten().min()?;
         Some(Duration::from_micros(next.saturating_sub(now.0)))
     }
 
     fn take_events(&mut self, now: Time) {
         while let Some(event) = self.parts.net.next_event() {
             match event {
-                NetEvent::PeerUp { node, .. } => {
+                NetEvent::PeerUp { node, epoch, .. } => {
                     self.note_peer(node, true, None);
-                    self.parts.shard.peer_up(now, node);
-                    self.maybe_first_campaigns(now);
+                    if let Some(beating) = &mut self.beating {
+                        beating.on_epoch(now, node, epoch);
+                    }
+                    self.parts.shard.peer_up(now, node, epoch);
                 }
                 NetEvent::PeerDown { node, reason } => {
                     self.note_peer(node, false, Some(reason.to_string()));
@@ -281,6 +308,12 @@ impl<M: StateMachine> Worker<M> {
             let inbox = self.parts.router.inbox(lane as usize);
             inbox.tell(ToWorker::Adopt(handoff));
         }
+    }
+
+    /// The oldest round that was with the writer is durable.
+    fn returned(&mut self) {
+        self.with_writer.pop_front().expect("a round was handed to the writer");
+        self.parts.router.note_oldest_round(self.parts.number, self.with_writer.front());
     }
 
     fn note_peer(&mut self, node: u64, connected: bool, reason: Option<String>) {
@@ -324,6 +357,22 @@ impl<M: StateMachine> Worker<M> {
         }
     }
 
+    /// The time by now, after things that may have taken a while.
+    fn later(&self) -> Time {
+        self.told.unwrap_or_else(|| self.parts.clock.now())
+    }
+
+    /// Support between nodes: what came and what is due. The worker that does not keep it only looks at the disk.
+    fn beat(&mut self) {
+        let now = self.later();
+        let WorkerParts { net, shard, router, .. } = &mut self.parts;
+        match &mut self.beating {
+            Some(beating) => beating.turn(now, &mut self.out.beats, shard, router, net),
+            None => self.out.beats.clear(),
+        }
+        shard.set_stalled(router.log_stalled(now, crate::beating::LOG_STALL_US));
+    }
+
     fn take_internal(&mut self, now: Time) {
         while let Ok(message) = self.parts.receiver.internal.try_recv() {
             self.take(now, message);
@@ -334,9 +383,10 @@ impl<M: StateMachine> Worker<M> {
     fn take(&mut self, now: Time, message: ToWorker) {
         match message {
             ToWorker::Persisted { seq, number, part } => {
-                self.with_writer -= 1;
+                self.returned();
                 self.parts.shard.persisted(seq, number, part);
             }
+            ToWorker::Said(said) => said.tell(now, &mut self.parts.shard),
             ToWorker::Flushed { marks } => {
                 self.parts.shard.durable(&marks, &mut self.out);
                 self.parts.metrics.flush_cycles.add(1);
@@ -384,7 +434,7 @@ impl<M: StateMachine> Worker<M> {
     /// Whether this round is written right here: only when nothing of this worker is with the writer.
     fn writes_inline(&self, write: &RoundWrite, more: bool) -> bool {
         // With several workers a batch is for all of them, so it is the writer's.
-        let alone = self.with_writer == 0 && self.parts.workers == 1;
+        let alone = self.with_writer.is_empty() && self.parts.workers == 1;
         match self.parts.log_writer {
             LogWriter::Inline => alone,
             LogWriter::Thread => false,
@@ -399,7 +449,9 @@ impl<M: StateMachine> Worker<M> {
     fn hand_to_writer(&mut self, write: RoundWrite) -> Result<(), Fatal> {
         self.flushing.bytes_since += write.bytes.len() as u64;
         self.parts.metrics.rounds.add(1);
-        self.with_writer += 1;
+        let now = self.later();
+        self.with_writer.push_back(now);
+        self.parts.router.note_oldest_round(self.parts.number, self.with_writer.front());
         let job = Job { shard: self.parts.number, write };
         // The writer is gone only when it has failed, and then the engine has ended.
         self.parts.writer.send(job).map_err(|_| Fatal::Gone { thread: "writer" })
@@ -510,6 +562,9 @@ impl<M: StateMachine> Worker<M> {
             Ask::Flush(to) => {
                 self.flushing.wanted_by.push(to);
             }
+            Ask::Pairs(to) => {
+                to.send(self.beating.as_ref().map_or_else(Vec::new, Beating::pairs)).ok();
+            }
             Ask::Peers(to) => {
                 to.send(self.peers.clone()).ok();
             }
@@ -519,19 +574,22 @@ impl<M: StateMachine> Worker<M> {
     /// Stops: answers everything, writes what is under way, makes the state durable and compacts behind it.
     fn finish(&mut self) -> Result<(), Fatal> {
         self.abandon();
-        while self.with_writer > 0 || self.flushing.running {
+        while !self.with_writer.is_empty() || self.flushing.running {
             let Ok(message) = self.parts.receiver.internal.recv() else {
                 return Err(Fatal::Gone { thread: "writer" });
             };
             match message {
                 ToWorker::Persisted { seq, number, part } => {
-                    self.with_writer -= 1;
+                    self.returned();
                     self.parts.shard.persisted(seq, number, part);
                 }
                 ToWorker::Flushed { .. } => self.flushing.running = false,
                 // What is under way will never be reported, and nothing may be written behind it.
                 ToWorker::Stop { clean: false } => return Ok(()),
-                ToWorker::Adopt(_) | ToWorker::Ask(_) | ToWorker::Stop { clean: true } => {}
+                ToWorker::Adopt(_)
+                | ToWorker::Ask(_)
+                | ToWorker::Said(_)
+                | ToWorker::Stop { clean: true } => {}
             }
         }
         let marks = self.parts.shard.applied_marks();
@@ -550,14 +608,17 @@ impl<M: StateMachine> Worker<M> {
 }
 
 impl<M> Worker<M> {
-    fn take_requests(&mut self, now: Time) -> bool {
-        let mut any = false;
-        for _ in 0..REQUESTS_PER_TURN {
-            let Ok(submitted) = self.parts.receiver.requests.try_recv() else { break };
+    fn take_requests(&mut self) -> bool {
+        let mut taken = std::mem::take(&mut self.taken);
+        taken.extend(self.parts.receiver.requests.try_iter().take(REQUESTS_PER_TURN));
+        // By the time before they came a lease might have held that did not when they were asked.
+        let now = self.told.unwrap_or_else(|| self.parts.clock.now());
+        let any = !taken.is_empty();
+        for submitted in taken.drain(..) {
             self.parts.inbox.taken(&submitted);
             self.parts.shard.submit(now, &submitted, &mut self.out);
-            any = true;
         }
+        self.taken = taken;
         any
     }
 
@@ -574,12 +635,13 @@ impl<M> Worker<M> {
         metrics.payload_bytes.add(counts.payload_bytes);
         metrics.blocks_received.add(counts.blocks_received);
         metrics.reads.add(counts.reads);
+        metrics.lease_reads.add(counts.lease_reads);
         metrics.requests_refused.add(counts.refused);
         metrics.elections.add(counts.elections);
         metrics.compactions.add(counts.compactions);
         metrics.messages_in.add(counts.messages_in);
         metrics.messages_out.add(counts.messages_out);
-        let net = self.parts.net.stats();
+        let (net, campaigns) = (self.parts.net.stats(), self.parts.shard.campaigns());
         let figures = [
             (&metrics.frames_in, net.frames_in),
             (&metrics.frames_out, net.frames_out),
@@ -590,6 +652,9 @@ impl<M> Worker<M> {
             (&metrics.log_retained_bytes, self.parts.shard.retained_bytes()),
             (&metrics.cache_bytes, self.parts.shard.cached_bytes() as u64),
             (&metrics.inbox_bytes, self.parts.inbox.bytes() as u64),
+            (&metrics.support_lapses, self.parts.shard.lapses()),
+            (&metrics.campaigns_in_flight, campaigns.0 as u64),
+            (&metrics.campaigns_in_flight_most, campaigns.1 as u64),
         ];
         for ((shared, now), before) in figures.into_iter().zip(&mut self.published.0) {
             shared.moved(std::mem::replace(before, now), now);
@@ -599,8 +664,7 @@ impl<M> Worker<M> {
     /// Answers whatever waits here with `Stopped`; takes nothing more.
     fn abandon(&mut self) {
         self.parts.inbox.close();
-        let now = self.parts.clock.now();
-        while self.take_requests(now) {}
+        while self.take_requests() {}
         self.parts.shard.stop(&mut self.out);
         self.report();
     }

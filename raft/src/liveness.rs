@@ -280,14 +280,19 @@ impl Raft {
     /// after a deadline. Returns whether this replica leads (still). A new leader, whom nobody has
     /// acknowledged yet, has one election timeout for it.
     pub fn check_support(&mut self, now: Time, support: impl Fn(ReplicaId) -> Time) -> bool {
+        let stays = self.would_stay(now, support);
+        if self.is_leader() && !stays {
+            self.become_follower(now, None);
+        }
+        stays
+    }
+
+    /// What [`Raft::check_support`] would say.
+    pub fn would_stay(&self, now: Time, support: impl Fn(ReplicaId) -> Time) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         let new = self.committed < leader.first
             && now.since(leader.elected_at) < u64::from(self.config.election_timeout_us);
-        let supported = new || now < self.supported_until(leader, support);
-        if !supported {
-            self.become_follower(now, None);
-        }
-        supported
+        new || now < self.supported_until(leader, support)
     }
 }
 

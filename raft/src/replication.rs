@@ -166,6 +166,15 @@ impl Raft {
         Some(header)
     }
 
+    /// Whether some peer holds what is committed and has not heard that it is: one that acknowledged
+    /// after a majority had, say.
+    #[inline]
+    #[must_use]
+    pub fn owes_commits(&self) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        leader.peers.iter().any(|peer| self.committed.min(peer.matched) > peer.told_commit)
+    }
+
     /// A message that tells `peer` a commit it has not heard of, for rounds without an append.
     #[inline]
     pub fn commit_owed(&mut self, peer: ReplicaId) -> Option<Message> {

@@ -39,7 +39,9 @@ impl Shard {
         let mut ready = std::mem::take(&mut self.ready);
         for slot in ready.drain(..) {
             self.replicas[slot as usize].awake().ready = false;
+            self.bind(slot, self.nodes.now);
             self.notice_leader(slot, out);
+            self.note_campaign(slot);
             self.seal_proposals(slot, out);
             self.collect_persist(slot);
             self.send_appends(slot, links, out);
@@ -201,8 +203,7 @@ impl Shard {
     /// Hands the blocks that are committed and persisted to the machine, in order.
     fn hand_out_committed(&mut self, slot: u32, out: &mut Output) {
         let (core, active) = self.replicas[slot as usize].parts();
-        let news = core.raft.committed() > active.committed_seen;
-        if active.led.is_some() && news && !active.owed {
+        if active.led.is_some() && !active.owed && core.raft.owes_commits() {
             active.owed = true;
             self.owed.push(slot);
         }

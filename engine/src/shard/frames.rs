@@ -29,8 +29,8 @@ impl Shard {
         for incoming in messages {
             out.counts.messages_in += 1;
             match incoming? {
-                // Beats concern the node; whoever keeps its support has taken them already.
-                Incoming::Beat(_) => {}
+                // Beats concern the node: whoever keeps its support takes them next.
+                Incoming::Beat(beat) => out.beats.push((node, beat)),
                 Incoming::Message { group, message } => {
                     let Some(&slot) = self.slots.get(&group) else { continue };
                     // A replica speaks from its own node only.

@@ -27,8 +27,10 @@ use crate::machine::Answers;
 use crate::store::GroupRecord;
 use crate::submission::{RunKind, RunPart, Submitted};
 
+mod campaigns;
 mod drain;
 mod frames;
+mod liveness;
 mod output;
 mod proposals;
 mod reads;
@@ -41,11 +43,14 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
+pub use campaigns::CAMPAIGNS_IN_FLIGHT_MAX;
 pub use output::{Committed, Counts, Links, Output, Retention, RoundWrite};
 pub use recovery::{Builder, RecoveryError};
 pub use replica::Member;
 pub use retention::AppliedMarks;
 
+use campaigns::{Campaign, Campaigns};
+use liveness::Nodes;
 use replica::Replica;
 use timers::Timers;
 
@@ -80,6 +85,8 @@ pub struct ShardConfig {
     pub cache_bytes_max: usize,
     /// See [`crate::Config::seed`].
     pub seed: u64,
+    /// See [`crate::Config::priority_groups`]; ascending.
+    pub priority_groups: Arc<[u64]>,
 }
 
 /// A hash for group ids, which are small and dense: one multiplication, folded.
@@ -144,6 +151,10 @@ pub struct Shard {
     slots: HashMap<u64, u32, BuildHasherDefault<GroupHasher>>,
     rounds: Rounds,
     timers: Timers,
+    nodes: Nodes,
+    campaigns: Campaigns,
+    /// How often our node has let another one's support lapse.
+    lapses: u64,
     /// Replicas that are awake, and when they are looked through for those that may sleep.
     awake: Vec<u32>,
     sleep_look: Time,
@@ -218,7 +229,10 @@ impl Shard {
     /// Whether a round now would have something to do.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.building.is_empty() || self.owes_commits()
+        !self.ready.is_empty()
+            || !self.building.is_empty()
+            || self.owes_commits()
+            || self.nodes.has_probes()
     }
 
     /// Whether followers are to be told a commit, now that nothing else goes to them.
@@ -242,10 +256,12 @@ impl Shard {
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
         let look = (!self.awake.is_empty()).then_some(self.sleep_look);
-        [self.timers.next_deadline(), look].into_iter().flatten().min()
+        let campaigns = self.campaigns.deadline(self.nodes.now);
+        [self.timers.next_deadline(), look, campaigns].into_iter().flatten().min()
     }
 
-    /// Input: requests of clients. Takes the runs of this shard's groups.
+    /// Input: requests of clients. Takes the runs of this shard's groups. `now` was read after they came: by an
+    /// earlier time a lease would serve what was asked after its end (hazard R8).
     pub(crate) fn submit(&mut self, now: Time, submitted: &Arc<Submitted>, out: &mut Output) {
         let shards = self.config.shards as u64;
         for (at, run) in submitted.submission.runs().iter().enumerate() {
@@ -260,14 +276,20 @@ impl Shard {
                 continue;
             };
             self.touch(slot);
-            let replica = &mut self.replicas[slot as usize];
             match run.kind {
                 RunKind::Write => {
-                    self.queued_bytes += replica.awake().proposals.queue(submitted, at);
+                    let active = self.replicas[slot as usize].awake();
+                    self.queued_bytes += active.proposals.queue(submitted, at);
                 }
-                RunKind::Read => match read(now, replica) {
-                    Ok(id) => replica.awake().reads.ask(id, part()),
-                    Err(error) => out.refuse(part(), error),
+                RunKind::Read => match self.lease_read(slot, now) {
+                    Some(index) => {
+                        out.counts.lease_reads += u64::from(run.count);
+                        self.replicas[slot as usize].awake().reads.ask_at(index, part());
+                    }
+                    None => match read(now, &mut self.replicas[slot as usize]) {
+                        Ok(id) => self.replicas[slot as usize].awake().reads.ask(id, part()),
+                        Err(error) => out.refuse(part(), error),
+                    },
                 },
             }
         }
@@ -330,28 +352,6 @@ impl Shard {
         }
     }
 
-    /// Input: a connection to `node` is up.
-    pub fn peer_up(&mut self, now: Time, node: u64) {
-        self.peer_writable(node);
-        for slot in 0..self.replicas.len() {
-            if let Some(peer) = self.replicas[slot].member_on(node) {
-                self.touch(u32::try_from(slot).expect("slots fit u32"));
-                self.replicas[slot].raft.on_peer_up(now, peer);
-            }
-        }
-    }
-
-    /// Input: the connection to `node` broke. What was sent on it may be lost.
-    pub fn peer_down(&mut self, now: Time, node: u64) {
-        self.peer_writable(node);
-        for slot in 0..self.replicas.len() {
-            if let Some(peer) = self.replicas[slot].member_on(node) {
-                self.touch(u32::try_from(slot).expect("slots fit u32"));
-                self.replicas[slot].raft.on_peer_down(now, peer);
-            }
-        }
-    }
-
     /// Input: the outbox of `node` has space again.
     pub fn peer_writable(&mut self, node: u64) {
         let mut at = 0;
@@ -384,6 +384,7 @@ impl Shard {
 
     /// Input: time has come this far.
     pub fn tick(&mut self, now: Time) {
+        self.nodes.now = self.nodes.now.max(now);
         if now >= self.sleep_look {
             self.look_for_sleep(now);
         }
@@ -396,34 +397,26 @@ impl Shard {
             }
             replica.armed = Time(0);
             if replica.raft.deadline().is_some_and(|deadline| deadline <= now) {
-                self.touch(slot);
-                self.replicas[slot as usize].raft.on_deadline(now);
+                self.on_deadline(slot, now);
             } else {
                 self.arm(slot);
             }
         }
         self.due = due;
+        self.begin_campaigns(now);
+        self.take_probes();
     }
 
-    /// Input: replica of `group` here is to campaign now.
-    pub fn campaign(&mut self, now: Time, group: u64) {
-        if let Some(&slot) = self.slots.get(&group) {
-            self.touch(slot);
-            self.replicas[slot as usize].raft.campaign(now);
+    fn on_deadline(&mut self, slot: u32, now: Time) {
+        let raft = &self.replicas[slot as usize].raft;
+        let (leads, bound) = (raft.is_leader(), raft.supports().is_some());
+        if self.nodes.external() && !leads && !bound {
+            return self.leaderless(slot, now);
         }
-    }
-
-    /// Input: a new cluster has its first majority. Each group is campaigned for by one of its nodes, so that
-    /// leaders are spread and no two nodes contend.
-    pub fn first_campaigns(&mut self, now: Time) {
-        for slot in 0..self.replicas.len() {
-            let replica = &self.replicas[slot];
-            let members = replica.members.len() as u64;
-            let turn = usize::try_from(replica.group % members).expect("a member's place");
-            if replica.raft.term().0 == 0 && replica.members[turn].node == self.config.node {
-                self.touch(u32::try_from(slot).expect("slots fit u32"));
-                self.replicas[slot].raft.campaign(now);
-            }
+        self.touch(slot);
+        self.replicas[slot as usize].raft.on_deadline(now);
+        if self.nodes.external() && leads {
+            self.check_support(slot, now);
         }
     }
 
@@ -447,10 +440,11 @@ impl Shard {
         let target = match node {
             Some(node) => replica.member_on(node).ok_or(RequestError::UnknownGroup)?,
             None => {
-                let ahead = replica
-                    .raft
-                    .progress()
-                    .filter(|p| p.recent_active && p.id != replica.raft.id());
+                let ahead = replica.raft.progress().filter(|p| {
+                    let node = replica.node_of(p.id);
+                    let there = node.is_some_and(|node| self.nodes.is_connected(node));
+                    (p.recent_active || self.nodes.external()) && there && p.id != replica.raft.id()
+                });
                 ahead.max_by_key(|p| p.matched).ok_or(RequestError::Busy)?.id
             }
         };
@@ -511,7 +505,10 @@ impl Shard {
     /// Puts `slot` into the wheel, unless it will be looked at early enough anyway.
     fn arm(&mut self, slot: u32) {
         let replica = &mut self.replicas[slot as usize];
-        if let Some(deadline) = replica.raft.deadline() {
+        let queued = replica.active().is_some_and(|a| matches!(a.campaign, Campaign::Queued(_)));
+        if let Some(deadline) = replica.raft.deadline()
+            && !queued
+        {
             // What the wheel looks at in time anyway is not put in again.
             if replica.armed == Time(0) || self.timers.due(deadline) < replica.armed {
                 replica.armed = self.timers.arm(slot, deadline);

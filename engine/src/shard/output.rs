@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use kontiki_net::Outbox;
+use kontiki_net::{Beat, Outbox};
 use kontiki_raft::Index;
 
 use crate::error::RequestError;
@@ -56,6 +56,8 @@ pub struct Output {
     pub committed: Vec<Committed>,
     /// To be answered.
     pub completions: Vec<Completion>,
+    /// What other nodes said of themselves.
+    pub beats: Vec<(u64, Beat)>,
     /// Rounds to be read back from the log: sequence, batch number, part.
     pub loads: Vec<(u64, u64, u16)>,
     /// Groups whose leader, as known here, changed: group, node.
@@ -77,6 +79,8 @@ pub struct Counts {
     pub blocks_received: u64,
     /// Reads permitted.
     pub reads: u64,
+    /// Those of them that a lease permitted, without asking anybody.
+    pub lease_reads: u64,
     /// Requests refused.
     pub refused: u64,
     /// Messages pushed into outboxes.

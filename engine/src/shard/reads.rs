@@ -33,6 +33,12 @@ impl Reads {
         self.reads.push_back(Reading { id, part, index: None });
     }
 
+    /// A read that was permitted at once, at `index`.
+    pub(super) fn ask_at(&mut self, index: Index, part: RunPart) {
+        let id = self.reads.back().map_or(ReadId(0), |read| read.id);
+        self.reads.push_back(Reading { id, part, index: Some(index) });
+    }
+
     /// Takes what the core says of the reads up to a certain one.
     pub(super) fn ready(&mut self, ready: ReadReady, out: &mut Output) {
         match ready {

@@ -17,7 +17,9 @@ use crate::log::index::BlockIndex;
 use crate::log::rounds::{Place, Rounds};
 use crate::store::GroupRecord;
 
+use super::campaigns::Campaigns;
 use super::drain::block_ref;
+use super::liveness::Nodes;
 use super::replica::{Member, Members, Replica};
 use super::timers::Timers;
 use super::{Building, Shard, ShardConfig};
@@ -218,12 +220,16 @@ impl Builder {
             }
             replicas.push(Replica::new(group, raft, log, members, Arc::new(record)));
         }
+        let raft = self.config.raft;
         let mut shard = Shard {
             config: self.config,
             replicas,
             slots,
             rounds: self.rounds,
             timers: Timers::new(now),
+            nodes: Nodes::new(&raft, now),
+            campaigns: Campaigns::default(),
+            lapses: 0,
             awake: Vec::new(),
             sleep_look: now,
             logged,

@@ -16,6 +16,7 @@ use kontiki_raft::{Index, Raft, ReplicaId, Term, Time};
 use crate::log::index::BlockIndex;
 use crate::store::GroupRecord;
 
+use super::campaigns::Campaign;
 use super::proposals::Proposals;
 use super::reads::Reads;
 
@@ -73,6 +74,9 @@ pub(super) struct Active {
     pub(super) led: Option<Term>,
     /// Something happened to it since the last look for replicas that may sleep.
     pub(super) touched: bool,
+    /// Where it stands in the shard's queue of campaigns, and since when it campaigns.
+    pub(super) campaign: Campaign,
+    pub(super) campaigns_since: Time,
     /// In the shard's list of replicas to drain.
     pub(super) ready: bool,
     /// In the shard's list of groups whose followers were not told the newest commit.
@@ -136,6 +140,11 @@ impl Replica {
         (Core { group: *group, raft, log, members }, active)
     }
 
+    /// Whether something is or was a moment ago under way.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.active.is_some()
+    }
+
     /// What the machine has applied.
     pub(super) fn applied(&self) -> Index {
         self.active().map_or_else(|| self.raft.status().applied, |active| active.applied)
@@ -183,6 +192,8 @@ impl Active {
             leader_seen: raft.leader(),
             led: raft.is_leader().then(|| raft.term()),
             touched: true,
+            campaign: Campaign::None,
+            campaigns_since: Time(0),
             ready: false,
             owed: false,
             held: false,
@@ -199,6 +210,7 @@ impl Active {
         let unseen = self.committed_seen != raft.committed()
             || self.leader_seen != raft.leader()
             || self.led != raft.is_leader().then(|| raft.term());
-        !listed && !waited_for && !under_way && !unseen
+        let campaigns = self.campaign != Campaign::None;
+        !listed && !waited_for && !under_way && !unseen && !campaigns
     }
 }

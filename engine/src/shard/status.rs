@@ -41,6 +41,11 @@ impl Shard {
         Ok(self.replicas[slot as usize].applied().0)
     }
 
+    /// Whether a leader may expect an answer of a peer.
+    fn is_active(&self, peer: &kontiki_raft::PeerProgress, node: u64) -> bool {
+        if self.nodes.external() { self.nodes.is_connected(node) } else { peer.recent_active }
+    }
+
     fn describe(&self, replica: &Replica) -> GroupStatus {
         let status = replica.raft.status();
         let last = status.last.index.0;
@@ -55,7 +60,7 @@ impl Shard {
                     next: p.next.0,
                     inflight_bytes: p.inflight_bytes,
                     lag: last.saturating_sub(p.matched.0),
-                    active: p.recent_active,
+                    active: self.is_active(&p, member.node),
                 })
             };
             MemberStatus { replica: member.replica.get(), node: member.node, progress }

@@ -34,6 +34,7 @@ fn config(node: u64) -> ShardConfig {
         raft: kontiki_raft::Config::default(),
         cache_bytes_max: 1 << 20,
         seed: node,
+        priority_groups: Arc::new([]),
     }
 }
 
@@ -157,7 +158,7 @@ impl TestCluster {
         let mut cluster = Self { nodes, now: Time(1_000_000), queue: CompletionQueue::new() };
         for node in &mut cluster.nodes {
             for peer in NODES.into_iter().filter(|&peer| peer != node.id) {
-                node.shard.peer_up(cluster.now, peer);
+                node.shard.peer_up(cluster.now, peer, 1);
             }
         }
         cluster
@@ -408,8 +409,8 @@ fn what_left_memory_is_read_back_for_a_follower_that_was_away() {
     for at in 0..2 {
         cluster.nodes[at].links.outboxes.push((3, Outbox::new(32 << 20)));
     }
-    cluster.nodes[0].shard.peer_up(cluster.now, 3);
-    cluster.nodes[2].shard.peer_up(cluster.now, 1);
+    cluster.nodes[0].shard.peer_up(cluster.now, 3, 1);
+    cluster.nodes[2].shard.peer_up(cluster.now, 1, 1);
     cluster.settle();
     assert_eq!(cluster.nodes[2].applied.len(), 12);
 }

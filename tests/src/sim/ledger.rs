@@ -524,7 +524,9 @@ impl Ledger {
                 self.groups[place(group)].ballots.insert(ballot, last);
                 durable.term < message.term
                     || durable.vote != Some(message.from)
-                    || !replica.holds(last)
+                    // Another one may have won meanwhile, and overwritten what the request names.
+                    || (!replica.holds(last)
+                        && replica.last().is_none_or(|own| own.term < message.term))
             }
             MessageKind::AppendAck { matched, .. } => {
                 durable.term < message.term || !replica.holds(matched)

@@ -57,6 +57,8 @@ pub enum Mark {
     TermLost,
     /// A node does not start any more, since its disk has lost something.
     Retired,
+    /// A leader could serve reads by a lease of nodes.
+    Leased,
 }
 
 /// Every mark.
@@ -86,6 +88,7 @@ pub const ALL: &[Mark] = &[
     Mark::SyncFailed,
     Mark::TermLost,
     Mark::Retired,
+    Mark::Leased,
 ];
 
 /// The marks of one run, or of many.

@@ -18,12 +18,13 @@ use kontiki::machine::{Answers, FlushJob, MachineContext, MachineError, StateMac
 use kontiki::metrics::Metrics;
 use kontiki::parts::{
     Chore, Inbox, InboxReceiver, LogSlot, Placed, Router, StateWriter, Worker, WorkerParts, Writer,
-    first_records, flush_policy, rebuild, state_writer,
+    first_records, flush_policy, rebuild, state_writer, supports,
 };
 use kontiki::shard::Shard;
 use kontiki::store::{
     Identity, LogBatch, LogReader, LogStore, MemoryLog, OpenError, PartVisitor, StoreError, Written,
 };
+use kontiki::support::Support;
 use kontiki::{Block, Bootstrap, CompletionQueue, Config, Durability, Index};
 use kontiki_net::{Net, NetConfig, Waker};
 use kontiki_raft::{Raft, Time};
@@ -243,7 +244,6 @@ impl Running {
         let node = config.node_id;
         let identity = disk.log.identity();
         let records = disk.log.groups();
-        let fresh = records.iter().all(|(_, record)| record.hard_state.term.0 == 0);
         let (log, state, rules) = (disk.log.clone(), disk.state.clone(), Arc::clone(rules));
         let trouble = Arc::clone(&disk.trouble);
         let mut log = Log { node, log, state, trouble, rules: Arc::clone(&rules) };
@@ -266,13 +266,13 @@ impl Running {
         let (mut desks, mut views) = (Vec::new(), Vec::new());
         let parts = nets.into_iter().zip(builders).zip(receivers).zip(&inboxes);
         for (number, (((net, builder), receiver), inbox)) in parts.enumerate() {
+            let support = supports(config, now, identity.boot_epoch);
             let context = context_of(config, identity, number, builder.groups(), inbox);
             let kv = KvMachine::open(&context, handle.clone()).map_err(StartError::Machine)?;
             views.push(kv.view());
             let machine = Machine { node, kv, rules: Arc::clone(&rules) };
-            let shard = builder
-                .finish(now, |group| machine.applied(group))
-                .map_err(StartError::Recovery)?;
+            let shard = builder.finish(now, |group| machine.applied(group));
+            let shard = shard.map_err(StartError::Recovery)?;
             tell_started(&rules, node, &shard);
             slot.lock().retain(number, shard.retention());
             let waker = net.waker();
@@ -294,7 +294,9 @@ impl Running {
                 log_writer: config.log_writer,
                 workers: config.workers,
                 flush: flush_policy(config),
-                first_start: fresh.then_some(config.peers.len() + 1),
+                first_start: Some(config.peers.len() + 1),
+                votes_from: support.as_ref().map(Support::votes_from),
+                support: support.filter(|_| number == 0),
             };
             desks.push(Desk { worker: Worker::new(now, parts), waker });
         }
@@ -322,15 +324,20 @@ impl Running {
     #[must_use]
     pub fn raft(&self, group: u64) -> Option<&Raft> {
         let shard = self.desks[self.lane_of(group)].worker.shard();
+        self.slot(group).map(|slot| shard.raft(slot))
+    }
+
+    /// Where the replica of `group` is in its shard.
+    #[must_use]
+    pub fn slot(&self, group: u64) -> Option<u32> {
+        let shard = self.desks[self.lane_of(group)].worker.shard();
         let slots = u32::try_from(shard.len()).expect("a few groups");
         // Groups of a shard lie in their order.
         let at = u32::try_from(group.saturating_sub(1) / self.desks.len() as u64).ok()?;
-        let slot = if at < slots && shard.group(at) == group {
-            at
-        } else {
-            (0..slots).find(|&slot| shard.group(slot) == group)?
-        };
-        Some(shard.raft(slot))
+        if at < slots && shard.group(at) == group {
+            return Some(at);
+        }
+        (0..slots).find(|&slot| shard.group(slot) == group)
     }
 
     /// Ends the flush cycle that runs, if one does.

@@ -10,6 +10,7 @@
 mod clients;
 mod faults;
 mod heal;
+mod leases;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -498,6 +499,8 @@ impl World {
             rules.observe(node, shard.group(*looked), shard.raft(*looked));
         }
         drop(rules);
+        self.check_leases(node, lane);
+        let site = &mut self.sites[place(node)];
         if inline {
             site.writes_inline = true;
             let life = site.life;

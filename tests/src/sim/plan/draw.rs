@@ -6,6 +6,7 @@
 //! are none any more (`episodes.rs`).
 
 use kontiki::LogWriter;
+use kontiki_raft::Liveness;
 
 use super::{CopyPlan, DiskPlan, Fault, LoadPlan, NetPlan, Plan, What, Who};
 use crate::sim::random::Rng;
@@ -50,6 +51,10 @@ impl Plan {
             raft.election_timeout_us = rng.pick(&[200_000, 300_000, 500_000]);
             raft.heartbeat_us = raft.election_timeout_us / 10;
             raft.lease_percent = if rng.chance(700) { 80 } else { 0 };
+        }
+        if Rng::new(seed ^ 0x6c69_7665).chance(700) {
+            // As the engine is run: nodes support each other, and leases rest on that.
+            (raft.liveness, raft.lease_percent) = (Liveness::External, 0);
         }
         let chatter = groups * nodes.saturating_sub(1) * 2 + 1;
         let enough_us = MESSAGES_ENOUGH * u64::from(raft.heartbeat_us) / chatter;
@@ -110,7 +115,7 @@ impl Plan {
     pub fn calm(seed: u64) -> Self {
         let mut plan = Self::draw(seed);
         (plan.nodes, plan.groups, plan.workers, plan.run_us) = (3, 8, 1, 60_000_000);
-        plan.raft = kontiki_raft::Config::default();
+        plan.raft = kontiki_raft::Config { liveness: Liveness::External, ..Default::default() };
         plan.cache_bytes_max = 64 << 20;
         plan.inbox_bytes_max = 64 << 20;
         plan.log_retain_bytes = 64 << 20;
@@ -205,7 +210,7 @@ impl Plan {
             8 => What::Transfer { group: rng.between(1, self.groups), to: node },
             9 => What::Stall { node, us: rng.scale(10_000, 3_000_000) },
             // A lease rests on clocks of about the same rate, and on time that does not leap.
-            10 if rng.chance(500) || self.raft.lease_percent > 0 => {
+            10 if rng.chance(500) || self.has_leases() => {
                 What::Rate { node, ppm: rng.between(900_000, 1_100_000) }
             }
             10 => What::Jump { node, us: rng.scale(1_000, 30_000_000) },
@@ -213,6 +218,13 @@ impl Plan {
             12 if node > 1 => What::Foreign { node, claims: rng.between(1, node - 1) },
             _ => return None,
         })
+    }
+}
+
+impl Plan {
+    /// Whether reads may be served by the clock.
+    fn has_leases(&self) -> bool {
+        self.raft.lease_percent > 0 || self.raft.liveness == Liveness::External
     }
 }
 
