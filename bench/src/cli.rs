@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::error::BenchError;
+use crate::failover::{FailoverArgs, VictimArgs};
 use crate::idle::IdleArgs;
 
 /// Requests under way at which three synced nodes on two cores are close to saturated; more mostly adds waiting.
@@ -49,6 +50,12 @@ pub(crate) enum Command {
     /// What groups cost that nobody writes to: memory, processor time, messages, and the time to start them
     #[command(after_help = EXIT_CODES)]
     Idle(IdleArgs),
+    /// For how long groups cannot be written to when the node that led them is killed
+    #[command(after_help = EXIT_CODES)]
+    Failover(FailoverArgs),
+    /// The node that `failover` kills
+    #[command(hide = true)]
+    FailoverNode(VictimArgs),
     /// What the machine itself needs for one synced write, or for one round trip
     Micro(MicroArgs),
 }

@@ -1,7 +1,7 @@
 //! `raft-bench`: what Kontiki does per second, how long it takes, and what each request costs.
 //!
 //! `quick` gives two numbers and what they mean; `run` measures one load with everything adjustable; `idle` measures
-//! groups that nobody writes to; `micro` measures what the machine itself needs for the parts. Every run ends with a check that all acknowledged
+//! groups that nobody writes to; `failover` kills a node under load; `micro` measures what the machine itself needs for the parts. Every run ends with a check that all acknowledged
 //! writes are there and all replicas are equal; a figure without that check is not worth printing.
 //!
 //! The life of a run: [`cli`] checks the flags, [`cluster`] opens the nodes, [`driver`] loads them with what
@@ -21,6 +21,7 @@ mod cluster;
 mod driver;
 mod environment;
 mod error;
+mod failover;
 mod histogram;
 mod http;
 mod idle;
@@ -50,6 +51,8 @@ fn main() -> ExitCode {
         Command::Quick(args) => quick::run(&args),
         Command::Run(args) => run_once(*args),
         Command::Idle(args) => idle::run(&args),
+        Command::Failover(args) => failover::run(&args),
+        Command::FailoverNode(args) => failover::victim(&args).map(|()| true),
         Command::Micro(args) => micro::run(&args).map(|()| true),
     };
     match result {
