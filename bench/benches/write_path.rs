@@ -12,7 +12,9 @@ use std::time::Duration;
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kontiki::Durability;
-use kontiki::store::{Identity, LogBatch, LogStore as _, OpenOptions, Part, RocksLog};
+use kontiki::store::{
+    GroupRecords, Identity, LogBatch, LogStore as _, OpenOptions, Part, RocksLog,
+};
 use kontiki_net::{BlockKind, BlockMeta, Run, encode_block};
 use kontiki_raft::{Index, Term};
 use rocksdb::{DB, DBCompressionType, Options, WriteBatch, WriteOptions};
@@ -99,7 +101,7 @@ impl Packed {
         options.durability = Durability::Os;
         options.memtable_bytes = MEMTABLE_BYTES;
         let identity = Identity::new(1, 1).expect("random bytes");
-        RocksLog::format(&options, &identity, &[]).expect("a new store");
+        RocksLog::format(&options, &identity, &GroupRecords::default()).expect("a new store");
         let log = RocksLog::open(&options).expect("a whole store").log;
         Self { log, _dir: dir }
     }

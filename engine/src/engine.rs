@@ -118,7 +118,7 @@ impl Engine {
     /// The ids of all groups with a replica on this store, ascending.
     #[must_use]
     pub fn groups(&self) -> Vec<u64> {
-        self.node.groups().to_vec()
+        self.node.groups().collect()
     }
 
     /// The node that leads `group`, as far as is known here: one atomic load, updated by the worker.

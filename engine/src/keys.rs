@@ -216,6 +216,12 @@ pub fn applied_key(group: u64) -> [u8; 9] {
     key
 }
 
+/// The group whose applied record has this key.
+#[must_use]
+pub fn parse_applied_key(key: &[u8]) -> Option<u64> {
+    be_u64(key.strip_prefix(&[APPLIED_TAG])?)
+}
+
 /// The first eight bytes of `key` as a number whose order is the order of the bytes; short keys are padded
 /// with zeros. Keys with different prefixes compare as their prefixes do.
 #[must_use]

@@ -195,6 +195,7 @@ pub mod config;
 #[cfg(feature = "rocks")]
 pub mod engine;
 pub mod error;
+mod ids;
 pub mod keys;
 pub mod kv;
 #[cfg(feature = "rocks")]

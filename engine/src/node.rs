@@ -22,7 +22,7 @@ use crate::error::{Fatal, RequestError, StartError};
 use crate::machine::{MachineContext, MachineError, StateMachine, Wake};
 use crate::maintenance::{Chore, Maintenance};
 use crate::metrics::Metrics;
-use crate::opening::{first_records, flush_policy, rebuild, supports};
+use crate::opening::{first_records, flush_policy, ranges_of, rebuild, supports};
 use crate::range::RangeMap;
 use crate::router::{Ask, Inbox, InboxReceiver, Router, ToWorker};
 use crate::shard::Shard;
@@ -152,10 +152,10 @@ pub(crate) fn open<S: Machines>(
 ) -> Result<Node, StartError> {
     config.validate().map_err(StartError::Config)?;
     let opened = open_store(&config, bootstrap)?;
-    let ranges = opened.groups.iter().map(|(group, record)| (*group, record.range.clone()));
-    let ranges = RangeMap::new(&ranges.collect::<Vec<_>>()).map_err(StartError::Ranges)?;
+    let records = opened.groups;
+    let ranges = ranges_of(&records)?;
     let mut log = opened.log;
-    let builders = rebuild(&config, &mut log, &opened.groups)?;
+    let builders = rebuild(&config, &mut log, &ranges, &records)?;
 
     let listener = bind(&config)?;
     let listen = listener.local_addr().map_err(StartError::Listen)?;
@@ -165,9 +165,8 @@ pub(crate) fn open<S: Machines>(
         .map(|net| Inbox::new(config.inbox_bytes_max, net.waker()))
         .map(|(inbox, receiver)| (Arc::new(inbox), receiver))
         .unzip();
-    let mut groups: Vec<u64> = opened.groups.iter().map(|(group, _)| *group).collect();
-    groups.sort_unstable();
-    let router = Arc::new(Router::new(inboxes, groups));
+    let router = Arc::new(Router::new(inboxes, records.groups()));
+    drop(records); // What is needed of them is in the shards, and there may be a million.
     let metrics = Arc::new(Metrics::default());
     let failure = Arc::new(Failure { on_fatal: config.on_fatal.clone(), first: OnceLock::new() });
     let office = Office::new(&config, log, &router, &metrics);
@@ -197,7 +196,7 @@ pub(crate) fn open<S: Machines>(
     Ok(Node {
         identity: opened.identity,
         listen,
-        ranges: Arc::new(ranges),
+        ranges,
         router,
         metrics,
         failure,
@@ -412,7 +411,7 @@ impl Node {
         self.config.node_id
     }
 
-    pub(crate) fn groups(&self) -> &[u64] {
+    pub(crate) fn groups(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
         self.router.groups()
     }
 

@@ -9,9 +9,9 @@ use kontiki_raft::{Liveness, ReplicaId, Time};
 
 use crate::config::{Bootstrap, Config};
 use crate::error::{ConfigError, StartError};
-use crate::range::RangeMap;
+use crate::range::{RangeMap, RangeMapBuilder};
 use crate::shard::{Builder, ShardConfig};
-use crate::store::{GroupRecord, LogStore, OpenError};
+use crate::store::{GroupRecord, GroupRecords, LogStore, OpenError};
 use crate::support::Support;
 use crate::worker::FlushPolicy;
 
@@ -19,10 +19,7 @@ use crate::worker::FlushPolicy;
 ///
 /// # Errors
 /// When nodes, peers or ranges do not fit together.
-pub fn first_records(
-    config: &Config,
-    bootstrap: &Bootstrap,
-) -> Result<Vec<(u64, GroupRecord)>, StartError> {
+pub fn first_records(config: &Config, bootstrap: &Bootstrap) -> Result<GroupRecords, StartError> {
     let refuse =
         |why: &str| StartError::Config(ConfigError { field: "bootstrap", why: why.to_owned() });
     let nodes = &bootstrap.nodes;
@@ -43,14 +40,31 @@ pub fn first_records(
     let membership: Vec<(ReplicaId, u64)> =
         nodes.iter().map(|&node| Ok((replica(node)?, node))).collect::<Result<_, StartError>>()?;
     let own = replica(config.node_id)?;
-    let record = |range: &crate::range::RangeBounds| GroupRecord {
+    let mut record = GroupRecord {
         replica: own,
         hard_state: kontiki_raft::HardState::default(),
         compacted: kontiki_raft::Position::ZERO,
-        membership: membership.clone(),
-        range: range.clone(),
+        membership,
+        range: crate::range::RangeBounds::all(),
     };
-    Ok(bootstrap.ranges.iter().map(|(group, range)| (*group, record(range))).collect())
+    let mut records = GroupRecords::default();
+    for (group, range) in &bootstrap.ranges {
+        record.range.clone_from(range);
+        records.push(*group, &record);
+    }
+    Ok(records)
+}
+
+/// Which group serves which keys, by the groups' records.
+///
+/// # Errors
+/// When their ranges leave a gap or overlap.
+pub fn ranges_of(records: &GroupRecords) -> Result<Arc<RangeMap>, StartError> {
+    let mut builder = RangeMapBuilder::default();
+    for (group, record) in records.iter() {
+        builder.push(group, &record.range);
+    }
+    Ok(Arc::new(builder.finish().map_err(StartError::Ranges)?))
 }
 
 /// Reads the whole log once, into as many builders as there are shards.
@@ -60,7 +74,8 @@ pub fn first_records(
 pub fn rebuild(
     config: &Config,
     log: &mut dyn LogStore,
-    records: &[(u64, GroupRecord)],
+    ranges: &Arc<RangeMap>,
+    records: &GroupRecords,
 ) -> Result<Vec<Builder>, StartError> {
     let mut priority_groups = config.priority_groups.clone();
     priority_groups.sort_unstable();
@@ -75,7 +90,7 @@ pub fn rebuild(
         priority_groups: priority_groups.clone(),
     };
     let mut builders: Vec<Builder> =
-        (0..config.workers).map(|number| Builder::new(shard(number), records)).collect();
+        (0..config.workers).map(|number| Builder::new(shard(number), ranges, records)).collect();
     let mut refused = None;
     let read = log.for_each_part(&mut |number, part, bytes| {
         for builder in &mut builders {

@@ -14,7 +14,7 @@
 
 pub use crate::kv::writer::{StateWriter, StateWriterHandle, state_writer};
 pub use crate::maintenance::Chore;
-pub use crate::opening::{first_records, flush_policy, rebuild, supports};
+pub use crate::opening::{first_records, flush_policy, ranges_of, rebuild, supports};
 pub use crate::router::{Inbox, InboxReceiver, Router};
 pub use crate::store::state::{StateStore, StateView, StateVisitor, StateWrites};
 pub use crate::worker::{FlushPolicy, Worker, WorkerParts};

@@ -3,16 +3,16 @@
 //! A range is `[start, end)`; no end means up to the last key. The ranges of a [`RangeMap`] cover the whole
 //! key space without a gap or an overlap, which is checked when the map is made, so a lookup cannot fail.
 //!
-//! The map keeps eight bytes of each start as a number in one flat array, behind what all starts have in common
-//! (such as the name of a table), and the starts themselves in one arena: a lookup is a binary search over
-//! numbers, and touches the arena only for starts whose eight bytes agree.
+//! The map itself is in `map`.
 //!
 //! Deliberately absent: epochs (they come with split and merge) and any change of a map: a changed table is a
 //! new map that replaces the old one.
 
-use std::ops::Range;
+mod map;
 
-use crate::keys::{key_of_prefix, order_prefix};
+pub use map::{RangeMap, RangeMapBuilder};
+
+use crate::keys::key_of_prefix;
 
 /// The most ranges that a store may be pre-split into.
 pub const RANGES_MAX: usize = 1 << 20;
@@ -106,181 +106,6 @@ impl std::fmt::Display for RangeError {
 }
 
 impl std::error::Error for RangeError {}
-
-/// From a key to the group that serves it.
-#[derive(Clone, Debug)]
-pub struct RangeMap {
-    /// What the starts of all ranges but the first begin with.
-    shared: Box<[u8]>,
-    /// The order prefix of each range's start behind `shared`, ascending.
-    prefixes: Box<[u64]>,
-    /// The group of each range.
-    groups: Box<[u64]>,
-    /// Where each start lies in `arena`; one more than there are ranges.
-    offsets: Box<[u32]>,
-    arena: Box<[u8]>,
-}
-
-impl RangeMap {
-    /// Makes the map of `ranges`, in any order.
-    ///
-    /// # Errors
-    /// When the ranges leave a gap, overlap, are empty, or a group has two.
-    pub fn new(ranges: &[(u64, RangeBounds)]) -> Result<Self, RangeError> {
-        if ranges.is_empty() || ranges.len() > RANGES_MAX {
-            return Err(RangeError::Count(ranges.len()));
-        }
-        let mut sorted: Vec<&(u64, RangeBounds)> = ranges.iter().collect();
-        sorted.sort_unstable_by(|a, b| a.1.start.cmp(&b.1.start));
-        check_cover(&sorted)?;
-        let mut groups: Vec<u64> = sorted.iter().map(|range| range.0).collect();
-        let shared = shared_prefix(&sorted);
-        let prefix = |range: &&(u64, RangeBounds)| {
-            order_prefix(range.1.start.get(shared.len()..).unwrap_or_default())
-        };
-        let map = Self {
-            shared: shared.into(),
-            prefixes: sorted.iter().map(prefix).collect(),
-            groups: groups.clone().into(),
-            offsets: offsets(&sorted),
-            arena: sorted.iter().flat_map(|range| range.1.start.iter().copied()).collect(),
-        };
-        groups.sort_unstable();
-        match groups.windows(2).find(|pair| pair[0] == pair[1]) {
-            Some(pair) => Err(RangeError::GroupTwice(pair[0])),
-            None => Ok(map),
-        }
-    }
-
-    /// The group that serves `key`.
-    #[must_use]
-    #[inline]
-    pub fn group_of(&self, key: &[u8]) -> u64 {
-        self.groups[self.position_of(key)]
-    }
-
-    /// The number of ranges; at least one.
-    #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "a map is never empty")]
-    pub fn len(&self) -> usize {
-        self.groups.len()
-    }
-
-    /// The group and bounds of range number `at`, in key order.
-    ///
-    /// # Panics
-    /// When there are not that many.
-    #[must_use]
-    pub fn range(&self, at: usize) -> (u64, RangeBounds) {
-        let end = (at + 1 < self.len()).then(|| self.start(at + 1).to_vec());
-        (self.groups[at], RangeBounds { start: self.start(at).to_vec(), end })
-    }
-
-    /// All ranges in key order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (u64, RangeBounds)> + '_ {
-        (0..self.len()).map(|at| self.range(at))
-    }
-
-    /// The group that serves `key`, and the whole span that it serves.
-    #[must_use]
-    pub fn range_of(&self, key: &[u8]) -> (u64, RangeBounds) {
-        self.range(self.position_of(key))
-    }
-
-    /// The groups that serve keys of `[start, end)`, in key order; none when that span is empty.
-    #[must_use]
-    pub fn groups_of_span(&self, start: &[u8], end: Option<&[u8]>) -> &[u64] {
-        &self.groups[self.positions_of_span(start, end)]
-    }
-
-    fn positions_of_span(&self, start: &[u8], end: Option<&[u8]>) -> Range<usize> {
-        if end.is_some_and(|end| end <= start) {
-            return 0..0;
-        }
-        let last = end.map_or(self.len(), |end| {
-            let at = self.position_of(end);
-            at + usize::from(self.start(at) < end)
-        });
-        self.position_of(start)..last
-    }
-
-    #[inline]
-    fn position_of(&self, key: &[u8]) -> usize {
-        let mut rest = key;
-        if !self.shared.is_empty() {
-            let (head, behind) = key.split_at(self.shared.len().min(key.len()));
-            if *head != *self.shared {
-                return if *head < *self.shared { 0 } else { self.len() - 1 };
-            }
-            rest = behind;
-        }
-        let prefix = order_prefix(rest);
-        let behind = self.prefixes.partition_point(|&start| start <= prefix);
-        // The first start is the empty key, so at least one start is not behind the key.
-        if self.prefixes[behind - 1] != prefix || self.start(behind - 1) <= key {
-            return behind - 1;
-        }
-        // Some starts agree with the key in those eight bytes; among them the bytes behind decide.
-        let (mut low, mut high) = (0, behind - 1);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.prefixes[middle] < prefix || self.start(middle) <= key {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low - 1
-    }
-
-    #[inline]
-    fn start(&self, at: usize) -> &[u8] {
-        &self.arena[self.offsets[at] as usize..self.offsets[at + 1] as usize]
-    }
-}
-
-/// What the starts of all ranges but the first, which is the empty key, begin with. In sorted order that is what
-/// the lowest and the highest of them have in common.
-fn shared_prefix<'a>(sorted: &[&'a (u64, RangeBounds)]) -> &'a [u8] {
-    let [_, lowest, ..] = sorted else { return &[] };
-    let (lowest, highest) = (&lowest.1.start, &sorted[sorted.len() - 1].1.start);
-    let len = lowest.iter().zip(highest).take_while(|(a, b)| a == b).count();
-    &lowest[..len]
-}
-
-fn offsets(sorted: &[&(u64, RangeBounds)]) -> Box<[u32]> {
-    let mut at = 0;
-    std::iter::once(0)
-        .chain(sorted.iter().map(|range| {
-            at += range.1.start.len();
-            u32::try_from(at).expect("2^20 starts of at most 4 KiB fit in 4 GiB")
-        }))
-        .collect()
-}
-
-fn check_cover(sorted: &[&(u64, RangeBounds)]) -> Result<(), RangeError> {
-    if let Some((group, _)) = sorted.iter().find(|range| range.1.is_empty()) {
-        return Err(RangeError::Empty { group: *group });
-    }
-    let first = &sorted[0].1.start;
-    if !first.is_empty() {
-        return Err(RangeError::Gap { from: Vec::new(), to: Some(first.clone()) });
-    }
-    for pair in sorted.windows(2) {
-        let (left, right) = (&pair[0].1, &pair[1].1);
-        match &left.end {
-            Some(end) if *end < right.start => {
-                return Err(RangeError::Gap { from: end.clone(), to: Some(right.start.clone()) });
-            }
-            Some(end) if *end == right.start => {}
-            _ => return Err(RangeError::Overlap { first: pair[0].0, second: pair[1].0 }),
-        }
-    }
-    match sorted.last().and_then(|last| last.1.end.as_ref()) {
-        Some(end) => Err(RangeError::Gap { from: end.clone(), to: None }),
-        None => Ok(()),
-    }
-}
 
 /// Splits the key space into `count` ranges of equal shares of the first eight bytes, for groups
 /// `first_group`, `first_group + 1`, and so on.
@@ -395,13 +220,14 @@ mod tests {
     #[test]
     fn a_span_names_its_groups_in_key_order() {
         let map = RangeMap::new(&split_at(&[b"b", b"d", b"f"], 1).unwrap()).unwrap();
-        assert_eq!(map.groups_of_span(b"", None), [1, 2, 3, 4]);
-        assert_eq!(map.groups_of_span(b"b", Some(b"d")), [2]);
-        assert_eq!(map.groups_of_span(b"b", Some(b"d\0")), [2, 3]);
-        assert_eq!(map.groups_of_span(b"a", Some(b"b")), [1]);
-        assert_eq!(map.groups_of_span(b"f", None), [4]);
-        assert!(map.groups_of_span(b"d", Some(b"d")).is_empty());
-        assert!(map.groups_of_span(b"d", Some(b"b")).is_empty());
+        let span = |start, end| map.groups_of_span(start, end).collect::<Vec<u64>>();
+        assert_eq!(span(b"", None), [1, 2, 3, 4]);
+        assert_eq!(span(b"b", Some(b"d")), [2]);
+        assert_eq!(span(b"b", Some(b"d\0")), [2, 3]);
+        assert_eq!(span(b"a", Some(b"b")), [1]);
+        assert_eq!(span(b"f", None), [4]);
+        assert!(span(b"d", Some(b"d")).is_empty());
+        assert!(span(b"d", Some(b"b")).is_empty());
     }
 
     proptest! {
@@ -420,12 +246,18 @@ mod tests {
             let ranges = split_at(&boundaries, 1).unwrap();
             let map = RangeMap::new(&ranges).unwrap();
             prop_assert!(map.iter().eq(ranges.iter().cloned()));
+            for (group, bounds) in &ranges {
+                prop_assert_eq!(map.bounds_of(*group), Some(bounds.clone()));
+            }
+            prop_assert_eq!(map.bounds_of(0), None);
+            prop_assert_eq!(map.bounds_of(1 + ranges.len() as u64), None);
             for key in &keys {
                 let group = map.group_of(key);
                 let owner = ranges.iter().find(|range| range.1.contains(key)).unwrap();
                 prop_assert_eq!(group, owner.0);
             }
-            let span = map.groups_of_span(&keys[0], keys.get(1).map(Vec::as_slice));
+            let span: Vec<u64> =
+                map.groups_of_span(&keys[0], keys.get(1).map(Vec::as_slice)).collect();
             let end = keys.get(1);
             let expected: Vec<u64> = ranges
                 .iter()
@@ -435,7 +267,7 @@ mod tests {
                 })
                 .map(|range| range.0)
                 .collect();
-            prop_assert_eq!(span, &expected[..]);
+            prop_assert_eq!(span, expected);
         }
     }
 }

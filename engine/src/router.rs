@@ -8,7 +8,7 @@
 //! closed under the same lock that a submission is pushed under, and emptied after that.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use kontiki_net::{Handoff, Waker};
@@ -17,6 +17,7 @@ use parking_lot::RwLock;
 
 use crate::beating::Said;
 use crate::error::{RequestError, SubmitError};
+use crate::ids::GroupIds;
 use crate::shard::AppliedMarks;
 use crate::status::GroupStatus;
 use crate::submission::{RunPart, Submission, Submitted};
@@ -170,14 +171,18 @@ impl std::fmt::Debug for Inbox {
     }
 }
 
+/// Nodes that may ever lead a group here: far more than a cluster has, and what a byte can tell apart.
+const NODES_MAX: usize = 64;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Router {
     inboxes: Vec<Arc<Inbox>>,
-    /// Ascending.
-    groups: Vec<u64>,
-    /// The leader's node per group, in the order of `groups`; 0 when none is known.
-    leaders: Vec<AtomicU64>,
+    groups: GroupIds,
+    /// The leader's node per group, by position: its place in `nodes`, counted from 1; 0 when none is known.
+    leaders: Box<[AtomicU8]>,
+    /// The nodes that have led anything, and zeros.
+    nodes: [AtomicU64; NODES_MAX],
     /// Per worker: since when its oldest round is with the log writer; 0 when none is.
     oldest_rounds: Vec<AtomicU64>,
     stopped: AtomicBool,
@@ -186,10 +191,12 @@ pub struct Router {
 impl Router {
     /// The doors of all workers, and the groups that they serve, ascending.
     #[must_use]
-    pub fn new(inboxes: Vec<Arc<Inbox>>, groups: Vec<u64>) -> Self {
-        let leaders = groups.iter().map(|_| AtomicU64::new(0)).collect();
+    pub fn new(inboxes: Vec<Arc<Inbox>>, groups: impl IntoIterator<Item = u64>) -> Self {
+        let groups: GroupIds = groups.into_iter().collect();
+        let leaders = (0..groups.len()).map(|_| AtomicU8::new(0)).collect();
+        let nodes = [const { AtomicU64::new(0) }; NODES_MAX];
         let oldest_rounds = inboxes.iter().map(|_| AtomicU64::new(0)).collect();
-        Self { inboxes, groups, leaders, oldest_rounds, stopped: AtomicBool::new(false) }
+        Self { inboxes, groups, leaders, nodes, oldest_rounds, stopped: AtomicBool::new(false) }
     }
 
     /// Hands over many requests at once; each is answered into `queue`.
@@ -273,30 +280,34 @@ impl Router {
         &self.inboxes[usize::try_from(shard).expect("less than the number of inboxes")]
     }
 
-    pub(crate) fn groups(&self) -> &[u64] {
-        &self.groups
-    }
-
-    fn place(&self, group: u64) -> Option<usize> {
-        // Groups are mostly numbered without a gap.
-        let guess = usize::try_from(group.checked_sub(*self.groups.first()?)?).ok()?;
-        if self.groups.get(guess) == Some(&group) {
-            return Some(guess);
-        }
-        self.groups.binary_search(&group).ok()
+    pub(crate) fn groups(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
+        self.groups.iter()
     }
 
     /// The node that leads `group`, as far as is known here.
     #[must_use]
     pub fn leader(&self, group: u64) -> Option<u64> {
-        let leader = self.leaders[self.place(group)?].load(Ordering::Relaxed);
-        (leader != 0).then_some(leader)
+        let place = self.leaders[self.groups.position(group)? as usize].load(Ordering::Acquire);
+        let place = usize::from(place).checked_sub(1)?;
+        Some(self.nodes[place].load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_leader(&self, group: u64, leader: Option<u64>) {
-        if let Some(at) = self.place(group) {
-            self.leaders[at].store(leader.unwrap_or(0), Ordering::Relaxed);
+        if let Some(at) = self.groups.position(group) {
+            let place = leader.map_or(0, |node| self.place_of(node));
+            self.leaders[at as usize].store(place, Ordering::Release);
         }
+    }
+
+    /// The place of `node` among those that have led anything, counted from 1; it gets one when it has none.
+    fn place_of(&self, node: u64) -> u8 {
+        for (place, taken) in (1..).zip(&self.nodes) {
+            let known = taken.compare_exchange(0, node, Ordering::Relaxed, Ordering::Relaxed);
+            if known.is_ok() || known == Err(node) {
+                return place;
+            }
+        }
+        unreachable!("a cluster has at most {NODES_MAX} nodes, the configuration says fewer");
     }
 
     pub(crate) fn leaderless(&self) -> u64 {
@@ -304,7 +315,10 @@ impl Router {
     }
 
     pub(crate) fn led_by(&self, node: u64) -> u64 {
-        self.leaders.iter().filter(|leader| leader.load(Ordering::Relaxed) == node).count() as u64
+        let place = self.nodes.iter().position(|known| known.load(Ordering::Relaxed) == node);
+        let place = place.and_then(|place| u8::try_from(place + 1).ok());
+        let led = |leader: &&AtomicU8| Some(leader.load(Ordering::Relaxed)) == place;
+        self.leaders.iter().filter(led).count() as u64
     }
 
     pub(crate) fn stop(&self) {

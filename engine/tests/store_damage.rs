@@ -6,7 +6,8 @@ mod store_common;
 
 use kontiki::Durability;
 use kontiki::store::{
-    Amnesia, LogStore as _, OpenError, RocksLog, StoreView, SyncedBy, WitnessState, check,
+    Amnesia, GroupRecords, LogStore as _, OpenError, RocksLog, StoreView, SyncedBy, WitnessState,
+    check,
 };
 use store_common::{Fixture, batch, flip, record};
 
@@ -231,7 +232,7 @@ fn l18_deleted_files_make_an_amnesiac() {
     assert!(matches!(open(&image), Err(OpenError::Amnesiac(Amnesia::LogMissing { .. }))));
     let identity = kontiki::store::Identity::new(1, 1).unwrap();
     assert!(matches!(
-        RocksLog::format(&image.options, &identity, &[]),
+        RocksLog::format(&image.options, &identity, &GroupRecords::default()),
         Err(OpenError::Amnesiac(Amnesia::LogMissing { .. }))
     ));
 }

@@ -6,8 +6,8 @@ mod store_common;
 
 use kontiki::Durability;
 use kontiki::store::{
-    Identity, LogBatch, LogStore as _, OpenError, OpenOptions, RocksLog, StoreView, WitnessState,
-    check,
+    GroupRecords, Identity, LogBatch, LogStore as _, OpenError, OpenOptions, RocksLog, StoreView,
+    WitnessState, check,
 };
 use store_common::{CLUSTER, Fixture, NODE, batch, part, parts, record};
 
@@ -45,7 +45,7 @@ fn what_is_written_comes_back_after_a_clean_shutdown() {
         let (a, b) = (first.number, second.number);
         assert_eq!(numbers, [(a, 1), (b, 1), (b, 2)]);
         assert_eq!(found[2].2, *two.parts[1].bytes);
-        let groups: Vec<_> = opened.groups.iter().map(|(g, r)| (*g, r.hard_state.term.0)).collect();
+        let groups: Vec<_> = opened.groups.iter().map(|(g, r)| (g, r.hard_state.term.0)).collect();
         assert_eq!(groups, [(1, 1), (2, 9), (3, 1), (7, 5)]);
     }
 }
@@ -156,7 +156,11 @@ fn l20_someone_elses_store_is_refused_and_not_touched() {
         }
     }
     assert!(matches!(
-        RocksLog::format(&store.options, &Identity::new(CLUSTER, NODE).unwrap(), &[]),
+        RocksLog::format(
+            &store.options,
+            &Identity::new(CLUSTER, NODE).unwrap(),
+            &GroupRecords::default()
+        ),
         Err(OpenError::Exists { .. })
     ));
     let (opened, _) = store.open().unwrap();
@@ -238,7 +242,7 @@ fn a_store_half_made_is_no_store_and_can_be_made_again() {
         }
         std::fs::write(options.dir.join("store.lock"), "").unwrap();
         assert!(matches!(RocksLog::open(&options), Err(OpenError::Missing { .. })));
-        RocksLog::format(&options, &identity, &[]).unwrap();
+        RocksLog::format(&options, &identity, &GroupRecords::default()).unwrap();
         assert!(!unfinished.exists());
         RocksLog::open(&options).unwrap();
     }

@@ -27,21 +27,18 @@ use crate::machine::{Answers, FlushJob, MachineContext, MachineError, StateMachi
 /// The answer to a command whose bytes are no command.
 pub const ANSWER_BAD_COMMAND: u8 = 1;
 
+/// Places kept in the list of changed groups when it is emptied; an opening brings all groups forward at once.
+const CHANGED_KEPT: usize = 4096;
+
 /// Applies commands to the key-value state of one shard.
 #[derive(Debug)]
 pub struct KvMachine {
-    groups: Groups<Group>,
-    /// Positions of the groups that the active overlay brings forward.
+    groups: Groups<AppliedRecord>,
+    /// Positions of the groups that the active overlay brings forward, and a bit per group that is among them.
     changed: Vec<u32>,
+    marks: Vec<u64>,
     shared: Arc<ShardLayers>,
     writer: StateWriterHandle,
-}
-
-#[derive(Debug, Default)]
-struct Group {
-    opened: Index,
-    record: AppliedRecord,
-    changed: bool,
 }
 
 impl KvMachine {
@@ -50,14 +47,13 @@ impl KvMachine {
     /// # Errors
     /// When the applied record of a group cannot be read, or is damaged.
     pub fn open(ctx: &MachineContext, writer: StateWriterHandle) -> Result<Self, MachineError> {
-        let mut groups = Groups::<Group>::new(&ctx.groups);
-        for &group in ctx.groups.iter() {
-            let record = writer.state().applied(group)?;
-            *groups.entry(group) = Group { opened: record.applied, record, changed: false };
-        }
+        let mut groups = Groups::<AppliedRecord>::new(&ctx.groups);
+        writer.state().each_applied(&ctx.groups, &mut |group, record| {
+            *groups.entry(group) = record;
+        })?;
         let seed = RandomState::new().hash_one(ctx.shard);
         let shared = Arc::new(ShardLayers::new(seed, ctx.wake.clone()));
-        Ok(Self { groups, changed: Vec::new(), shared, writer })
+        Ok(Self { groups, changed: Vec::new(), marks: Vec::new(), shared, writer })
     }
 
     /// Reads of this shard, from any thread.
@@ -68,22 +64,27 @@ impl KvMachine {
 
     /// Marks a group as brought forward by the active overlay.
     #[inline]
-    fn change(&mut self, id: u64) -> &mut Group {
+    fn change(&mut self, id: u64) -> &mut AppliedRecord {
         let position = self.groups.position(id);
-        let (_, group) = self.groups.at_mut(position);
-        if !std::mem::replace(&mut group.changed, true) {
+        let (word, bit) = (position / 64, 1 << (position % 64));
+        if word >= self.marks.len() {
+            self.marks.resize(word + 1, 0);
+        }
+        if self.marks[word] & bit == 0 {
+            self.marks[word] |= bit;
             self.changed.push(u32::try_from(position).expect("fewer than 2^32 groups"));
         }
-        group
+        self.groups.at_mut(position).1
     }
 
     fn seal(&mut self) {
         let mut records = Vec::with_capacity(self.changed.len());
         for position in self.changed.drain(..) {
-            let (id, group) = self.groups.at_mut(position as usize);
-            group.changed = false;
-            records.push((id, group.record));
+            let (id, record) = self.groups.at_mut(position as usize);
+            records.push((id, *record));
         }
+        self.marks.fill(0);
+        self.changed.shrink_to(CHANGED_KEPT);
         let sealed = self.shared.seal(records);
         self.writer.write(&self.shared, sealed);
     }
@@ -91,12 +92,12 @@ impl KvMachine {
 
 impl StateMachine for KvMachine {
     fn applied(&self, group: u64) -> Index {
-        self.groups.get(group).map_or(Index::ZERO, |group| group.opened)
+        self.groups.get(group).map_or(Index::ZERO, |record| record.applied)
     }
 
     fn apply(&mut self, block: &Block<'_>, answers: &mut Answers) {
         let id = block.group();
-        let record = &mut self.change(id).record;
+        let record = self.change(id);
         let applied = record.applied;
         assert!(
             block.first() == applied.next(),
@@ -124,14 +125,14 @@ impl StateMachine for KvMachine {
         }
         let full = active.is_full();
         drop(layers);
-        self.groups.entry(id).record.digest = digest;
+        self.groups.entry(id).digest = digest;
         if full {
             self.seal();
         }
     }
 
     fn skip(&mut self, group: u64, index: Index) {
-        let applied = &mut self.change(group).record.applied;
+        let applied = &mut self.change(group).applied;
         assert!(
             index == applied.next(),
             "group {group} is applied up to {applied:?}, got {index:?}"
@@ -151,7 +152,7 @@ impl StateMachine for KvMachine {
     }
 
     fn digest(&self, group: u64) -> u64 {
-        self.groups.get(group).map_or(0, |group| group.record.digest)
+        self.groups.get(group).map_or(0, |record| record.digest)
     }
 }
 

@@ -3,20 +3,18 @@
 //! Groups keep the position they were added at, so that a position can be listed where an id would need
 //! another lookup. Deliberately absent: removal (a destroyed group goes with its machine's next opening).
 
-use hashbrown::HashTable;
+use crate::ids::GroupIds;
 
-use super::fold::hash_u64;
-
-/// A value per group.
+/// A value per group: for groups that are numbered evenly, nothing but the values.
 #[derive(Debug)]
 pub(crate) struct Groups<T> {
-    table: HashTable<u32>,
-    items: Vec<(u64, T)>,
+    ids: GroupIds,
+    values: Vec<T>,
 }
 
 impl<T: Default> Groups<T> {
     pub(crate) fn new(groups: &[u64]) -> Self {
-        let mut all = Self { table: HashTable::new(), items: Vec::new() };
+        let mut all = Self { ids: GroupIds::default(), values: Vec::with_capacity(groups.len()) };
         for &group in groups {
             all.position(group);
         }
@@ -26,39 +24,34 @@ impl<T: Default> Groups<T> {
     /// The position of `group`, which is added when it is new.
     #[inline]
     pub(crate) fn position(&mut self, group: u64) -> usize {
-        let Self { table, items } = self;
-        let hash = hash_u64(0, group);
-        if let Some(&at) = table.find(hash, |&at| items[at as usize].0 == group) {
+        if let Some(at) = self.ids.position(group) {
             return at as usize;
         }
-        let at = u32::try_from(items.len()).expect("a store holds fewer than 2^32 groups");
-        items.push((group, T::default()));
-        table.insert_unique(hash, at, |&at| hash_u64(0, items[at as usize].0));
-        at as usize
+        self.values.push(T::default());
+        self.ids.add(group) as usize
     }
 
     /// The value of `group`, which is added when it is new.
     #[inline]
     pub(crate) fn entry(&mut self, group: u64) -> &mut T {
         let at = self.position(group);
-        &mut self.items[at].1
+        &mut self.values[at]
     }
 
     pub(crate) fn get(&self, group: u64) -> Option<&T> {
-        let at = self.table.find(hash_u64(0, group), |&at| self.items[at as usize].0 == group)?;
-        Some(&self.items[*at as usize].1)
+        Some(&self.values[self.ids.position(group)? as usize])
     }
 
     /// The group at a position, and its value.
     #[inline]
     pub(crate) fn at_mut(&mut self, position: usize) -> (u64, &mut T) {
-        let (group, value) = &mut self.items[position];
-        (*group, value)
+        let at = u32::try_from(position).expect("a position that was given out");
+        (self.ids.id(at), &mut self.values[position])
     }
 
     /// All groups in the order of their positions.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (u64, &T)> {
-        self.items.iter().map(|(group, value)| (*group, value))
+        self.ids.iter().zip(&self.values)
     }
 }
 

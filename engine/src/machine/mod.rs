@@ -32,8 +32,8 @@ pub type FlushJob = Box<dyn FnOnce() -> Result<(), MachineError> + Send>;
 
 /// What the committed entries of all groups of one shard are applied to.
 pub trait StateMachine: Send + 'static {
-    /// The index up to which `group` was durably applied when the machine was opened; the engine applies from
-    /// the next one on. [`Index::ZERO`] for a group it has never seen.
+    /// The index up to which `group` was durably applied when the machine was opened; the engine asks before it
+    /// applies anything, and applies from the next one on. [`Index::ZERO`] for a group it has never seen.
     fn applied(&self, group: u64) -> Index;
 
     /// Applies one committed block: blocks of a group come in index order, each exactly once per opening.

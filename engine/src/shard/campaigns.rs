@@ -7,7 +7,7 @@
 //! campaign that others refuse, because they still support the last leader, is tried again soon; after a few tries
 //! the core's own deadline is what is left, and it leads here, too. So do the first campaigns of a new cluster.
 //!
-//! Invariant: who is in the queue is awake, and in it once.
+//! Invariant: who is in the queue is in it once; it may sleep there, and is awake while its campaign is under way.
 //! Deliberately absent: votes and terms. They are the core's.
 
 use std::cmp::Reverse;
@@ -115,7 +115,7 @@ impl Shard {
 
     /// Input: replica of `group` here is to campaign now.
     pub fn campaign(&mut self, now: Time, group: u64) {
-        if let Some(&slot) = self.slots.get(&group) {
+        if let Some(slot) = self.slots.position(group) {
             self.touch(slot);
             self.replicas[slot as usize].raft.campaign(now);
         }
@@ -128,6 +128,9 @@ impl Shard {
             let replica = &self.replicas[slot as usize];
             let members = replica.members.len() as u64;
             let turn = usize::try_from(replica.group % members).expect("a member's place");
+            if members == 1 {
+                continue; // It waits for nobody: see `Shard::lead_alone`.
+            }
             let first = replica.members[turn].node == self.config.node;
             let new = replica.raft.term().0 == 0;
             if replica.raft.leader().is_some() {
@@ -171,10 +174,9 @@ impl Shard {
 
     fn enqueue(&mut self, slot: u32, at: Time, busy: bool, tries: u8) {
         let prior = self.config.priority_groups.binary_search(&self.group(slot)).is_ok();
-        self.touch(slot);
-        let active = self.replicas[slot as usize].awake();
-        if active.campaign == Campaign::None {
-            active.campaign = Campaign::Queued(tries);
+        let replica = &mut self.replicas[slot as usize];
+        if replica.campaign == Campaign::None {
+            replica.campaign = Campaign::Queued(tries);
             let class = if prior { 0 } else { 2 - u8::from(busy) };
             self.campaigns.queue.push(Reverse((at, class, slot)));
         }
@@ -199,8 +201,8 @@ impl Shard {
         while let Some(slot) = self.campaigns.next(now) {
             self.touch(slot);
             let replica = &mut self.replicas[slot as usize];
-            let Campaign::Queued(tries) = replica.awake().campaign else { continue };
-            replica.awake().campaign = Campaign::None;
+            let Campaign::Queued(tries) = replica.campaign else { continue };
+            replica.campaign = Campaign::None;
             if replica.raft.leader().is_some() {
                 continue;
             }
@@ -210,8 +212,8 @@ impl Shard {
                 replica.raft.campaign(now);
             }
             if replica.raft.role() != Role::Follower {
-                let active = replica.awake();
-                (active.campaign, active.campaigns_since) = (Campaign::Running(tries), now);
+                replica.campaign = Campaign::Running(tries);
+                replica.awake().campaigns_since = now;
                 self.campaigns.running.push_back((now, slot));
                 self.campaigns.under_way += 1;
                 self.campaigns.most = self.campaigns.most.max(self.campaigns.under_way);
@@ -221,12 +223,13 @@ impl Shard {
 
     /// Since when a replica campaigns.
     fn campaign_of(&self, slot: u32) -> Option<Time> {
-        let active = self.replicas[slot as usize].active()?;
-        matches!(active.campaign, Campaign::Running(_)).then_some(active.campaigns_since)
+        let replica = &self.replicas[slot as usize];
+        let active = replica.active()?;
+        matches!(replica.campaign, Campaign::Running(_)).then_some(active.campaigns_since)
     }
 
     fn end_campaign(&mut self, slot: u32) {
-        self.replicas[slot as usize].awake().campaign = Campaign::None;
+        self.replicas[slot as usize].campaign = Campaign::None;
         self.campaigns.under_way -= 1;
     }
 
@@ -234,7 +237,7 @@ impl Shard {
     #[inline]
     pub(super) fn note_campaign(&mut self, slot: u32) {
         let replica = &mut self.replicas[slot as usize];
-        if let Campaign::Running(tries) = replica.awake().campaign {
+        if let Campaign::Running(tries) = replica.campaign {
             let (role, known) = (replica.raft.role(), replica.raft.leader().is_some());
             if role == Role::Follower || role == Role::Leader {
                 self.end_campaign(slot);

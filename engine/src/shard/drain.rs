@@ -138,9 +138,8 @@ impl Shard {
         let replica = &mut self.replicas[slot as usize];
         let Some(persist) = replica.raft.take_persist() else { return };
         self.building.marks.push((slot, persist.seq));
-        if let Some(hard_state) = persist.hard_state {
-            Arc::make_mut(&mut replica.record).hard_state = hard_state;
-            self.building.records.push((replica.group, Arc::clone(&replica.record)));
+        if persist.hard_state.is_some() {
+            self.push_record(slot);
         }
     }
 

@@ -32,7 +32,7 @@ impl Shard {
                 // Beats concern the node: whoever keeps its support takes them next.
                 Incoming::Beat(beat) => out.beats.push((node, beat)),
                 Incoming::Message { group, message } => {
-                    let Some(&slot) = self.slots.get(&group) else { continue };
+                    let Some(slot) = self.slots.position(group) else { continue };
                     // A replica speaks from its own node only.
                     if self.replicas[slot as usize].node_of(message.from) == Some(node) {
                         self.touch(slot);
@@ -40,7 +40,7 @@ impl Shard {
                     }
                 }
                 Incoming::Append { group, header, blocks } => {
-                    let Some(&slot) = self.slots.get(&group) else { continue };
+                    let Some(slot) = self.slots.position(group) else { continue };
                     if self.replicas[slot as usize].node_of(header.from) == Some(node) {
                         self.append(now, slot, &header, blocks, out)?;
                     }

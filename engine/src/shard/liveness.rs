@@ -100,7 +100,9 @@ impl Shard {
     pub fn hold_votes(&mut self, now: Time, until: Time) {
         self.campaigns.hold(until);
         for replica in &mut self.replicas {
-            if self.nodes.external && replica.raft.term().0 > 0 {
+            // A group with a single member has promised nothing to anybody.
+            let promised = replica.raft.term().0 > 0 && replica.members.len() > 1;
+            if self.nodes.external && promised {
                 replica.raft.leader_supported_until(now, until);
             }
         }

@@ -14,16 +14,16 @@
 //! [`Links`], bytes to persist and blocks to apply come out. The same calls give the same results.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use kontiki_net::BlockSource;
-use kontiki_raft::{Index, ReadError, ReadId, Span, Time};
+use kontiki_raft::{HardState, Index, ReadError, ReadId, Span, Time};
 
 use crate::error::RequestError;
+use crate::ids::GroupIds;
 use crate::log::rounds::{Place, Rounds};
 use crate::machine::Answers;
+use crate::range::RangeMap;
 use crate::store::GroupRecord;
 use crate::submission::{RunKind, RunPart, Submitted};
 
@@ -52,7 +52,7 @@ pub use retention::AppliedMarks;
 use campaigns::{Campaign, Campaigns};
 use liveness::Nodes;
 use replica::Replica;
-use timers::Timers;
+use timers::{Armed, Timers};
 
 /// Rounds with proposals that may be with the log writer before a leader seals more. What arrives meanwhile
 /// coalesces: this is the whole of the batching, there is no linger timer. Two, so that one is written while
@@ -65,6 +65,11 @@ const ROUND_BYTES_MAX: usize = 16 << 20;
 /// Bytes of blocks handed to the machine in one round; the rest waits for the next one, so that the machine can
 /// say in between that it has enough.
 const APPLY_BYTES_MAX: usize = 16 << 20;
+
+/// Groups with a single member that begin to be led in one round after an opening, and the rounds of them that may be
+/// on their way to the disk: enough that a million of them take some hundred syncs, few enough to be small in memory.
+const LONE_PER_ROUND: u32 = 8192;
+const LONE_ROUNDS_MAX: usize = 2;
 
 /// How often the shard looks for replicas that may sleep. One that nothing happened to between two looks does, so it
 /// keeps its active part from one round to the next, but not for long.
@@ -87,26 +92,6 @@ pub struct ShardConfig {
     pub seed: u64,
     /// See [`crate::Config::priority_groups`]; ascending.
     pub priority_groups: Arc<[u64]>,
-}
-
-/// A hash for group ids, which are small and dense: one multiplication, folded.
-#[derive(Clone, Copy, Default)]
-struct GroupHasher(u64);
-
-impl Hasher for GroupHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, n: u64) {
-        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
-    }
 }
 
 /// Persists that complete together.
@@ -148,7 +133,9 @@ impl Building {
 pub struct Shard {
     config: ShardConfig,
     replicas: Vec<Replica>,
-    slots: HashMap<u64, u32, BuildHasherDefault<GroupHasher>>,
+    slots: GroupIds,
+    /// What each group serves, for its record. Shared by all shards of the node.
+    ranges: Arc<RangeMap>,
     rounds: Rounds,
     timers: Timers,
     nodes: Nodes,
@@ -160,6 +147,8 @@ pub struct Shard {
     sleep_look: Time,
     /// Replicas whose log is not empty, or was not when a flush cycle last ended.
     logged: Vec<u32>,
+    /// While groups with a single member wait to be led: the slot to look at next.
+    lone: Option<u32>,
     /// Replicas that something happened to in this round.
     ready: Vec<u32>,
     /// Replicas that will be ready again when a round completes: their proposals wait for it.
@@ -226,6 +215,25 @@ impl Shard {
         self.replicas[slot as usize].group
     }
 
+    /// What recovery needs to know of `slot` besides its log.
+    fn record(&self, slot: u32) -> GroupRecord {
+        let replica = &self.replicas[slot as usize];
+        let status = replica.raft.status();
+        GroupRecord {
+            replica: status.id,
+            hard_state: HardState { term: status.term, vote: status.vote },
+            compacted: status.compacted,
+            membership: replica.members.iter().map(|m| (m.replica, m.node)).collect(),
+            range: self.ranges.bounds_of(replica.group).expect("checked when the shard was opened"),
+        }
+    }
+
+    /// Has the record of `slot` written with this round.
+    fn push_record(&mut self, slot: u32) {
+        let record = Arc::new(self.record(slot));
+        self.building.records.push((self.group(slot), record));
+    }
+
     /// Whether a round now would have something to do.
     #[must_use]
     pub fn has_work(&self) -> bool {
@@ -257,7 +265,8 @@ impl Shard {
     pub fn deadline(&self) -> Option<Time> {
         let look = (!self.awake.is_empty()).then_some(self.sleep_look);
         let campaigns = self.campaigns.deadline(self.nodes.now);
-        [self.timers.next_deadline(), look, campaigns].into_iter().flatten().min()
+        let lone = self.lone.filter(|_| self.may_lead_alone()).map(|_| Time(0));
+        [self.timers.next_deadline(), look, campaigns, lone].into_iter().flatten().min()
     }
 
     /// Input: requests of clients. Takes the runs of this shard's groups. `now` was read after they came: by an
@@ -271,7 +280,7 @@ impl Shard {
             let at = u32::try_from(at).expect("bounded by SUBMISSION_REQUESTS_MAX");
             let part =
                 || RunPart { submitted: Arc::clone(submitted), run: at, from: 0, count: run.count };
-            let Some(&slot) = self.slots.get(&run.group) else {
+            let Some(slot) = self.slots.position(run.group) else {
                 out.refuse(part(), RequestError::UnknownGroup);
                 continue;
             };
@@ -388,14 +397,15 @@ impl Shard {
         if now >= self.sleep_look {
             self.look_for_sleep(now);
         }
+        self.lead_alone(now);
         let mut due = std::mem::take(&mut self.due);
         self.timers.expire(now, &mut due);
         for slot in due.drain(..) {
             let replica = &mut self.replicas[slot as usize];
-            if replica.armed > now {
+            if replica.armed.is_after(now) {
                 continue; // Left behind by a deadline that moved earlier and back again.
             }
-            replica.armed = Time(0);
+            replica.armed = Armed::NOT;
             if replica.raft.deadline().is_some_and(|deadline| deadline <= now) {
                 self.on_deadline(slot, now);
             } else {
@@ -420,6 +430,27 @@ impl Shard {
         }
     }
 
+    /// Whether more groups with a single member are to be led now.
+    fn may_lead_alone(&self) -> bool {
+        self.in_flight.len() < LONE_ROUNDS_MAX
+    }
+
+    /// Groups with a single member wait for nobody: after an opening they are led at once, many in each round, so
+    /// that their votes share a few syncs.
+    fn lead_alone(&mut self, now: Time) {
+        let Some(first) = self.lone.filter(|_| self.may_lead_alone()) else { return };
+        let all = u32::try_from(self.replicas.len()).expect("slots fit u32");
+        let end = all.min(first.saturating_add(LONE_PER_ROUND));
+        for slot in first..end {
+            let replica = &self.replicas[slot as usize];
+            if replica.members.len() == 1 && !replica.raft.is_leader() {
+                self.touch(slot);
+                self.replicas[slot as usize].raft.campaign(now);
+            }
+        }
+        self.lone = (end < all).then_some(end);
+    }
+
     /// Input: the leadership of `group` is to go to the replica on `node`, or, with `None`, to the member that
     /// is furthest ahead.
     ///
@@ -431,7 +462,7 @@ impl Shard {
         group: u64,
         node: Option<u64>,
     ) -> Result<(), RequestError> {
-        let &slot = self.slots.get(&group).ok_or(RequestError::UnknownGroup)?;
+        let slot = self.slots.position(group).ok_or(RequestError::UnknownGroup)?;
         let replica = &self.replicas[slot as usize];
         if !replica.raft.is_leader() {
             let leader = replica.raft.leader().and_then(|r| replica.node_of(r));
@@ -505,13 +536,13 @@ impl Shard {
     /// Puts `slot` into the wheel, unless it will be looked at early enough anyway.
     fn arm(&mut self, slot: u32) {
         let replica = &mut self.replicas[slot as usize];
-        let queued = replica.active().is_some_and(|a| matches!(a.campaign, Campaign::Queued(_)));
+        let queued = matches!(replica.campaign, Campaign::Queued(_));
         if let Some(deadline) = replica.raft.deadline()
             && !queued
         {
             // What the wheel looks at in time anyway is not put in again.
-            if replica.armed == Time(0) || self.timers.due(deadline) < replica.armed {
-                replica.armed = self.timers.arm(slot, deadline);
+            if replica.armed.is_after(self.timers.due(deadline)) || replica.armed == Armed::NOT {
+                replica.armed = Armed::at(self.timers.arm(slot, deadline));
             }
         }
     }

@@ -4,18 +4,20 @@
 //! after its first index, because that is what the replica did when it wrote it. Only then does what lies at or
 //! before a group's compacted position go. Holes are refused: a log without its middle is no log.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use kontiki_net::Block;
 use kontiki_net::DecodeError;
-use kontiki_raft::{Index, Membership, Raft, Span, Start, StartError, Time};
+use kontiki_raft::{
+    HardState, Index, Membership, Position, Raft, ReplicaId, Span, Start, StartError, Time,
+};
 
+use crate::ids::GroupIds;
 use crate::log::index::BlockIndex;
 use crate::log::rounds::{Place, Rounds};
-use crate::store::GroupRecord;
+use crate::range::RangeMap;
+use crate::store::GroupRecords;
 
 use super::campaigns::Campaigns;
 use super::drain::block_ref;
@@ -68,6 +70,11 @@ pub enum RecoveryError {
         /// Why.
         why: StartError,
     },
+    /// No range is known for a group.
+    Range {
+        /// The group.
+        group: u64,
+    },
     /// The members of a group are not a membership.
     Membership {
         /// The group.
@@ -92,6 +99,7 @@ impl fmt::Display for RecoveryError {
                 "group {group}: applied up to {applied} only, but the log begins after {compacted}"
             ),
             Self::Start { group, why } => write!(f, "group {group}: {why}"),
+            Self::Range { group } => write!(f, "group {group}: no range is known for it"),
             Self::Membership { group } => write!(f, "group {group}: no valid membership"),
         }
     }
@@ -99,9 +107,14 @@ impl fmt::Display for RecoveryError {
 
 impl std::error::Error for RecoveryError {}
 
+/// A group as its record says, and what was found of its log so far.
 #[derive(Debug)]
 struct Recovering {
-    record: GroupRecord,
+    group: u64,
+    replica: ReplicaId,
+    hard_state: HardState,
+    compacted: Position,
+    members: Arc<Members>,
     log: BlockIndex,
     spans: Vec<Span>,
 }
@@ -110,29 +123,46 @@ struct Recovering {
 #[derive(Debug)]
 pub struct Builder {
     config: ShardConfig,
+    ranges: Arc<RangeMap>,
     rounds: Rounds,
-    groups: BTreeMap<u64, Recovering>,
+    slots: GroupIds,
+    groups: Vec<Recovering>,
 }
 
 impl Builder {
-    /// Begins with the records of the store's groups; those of other shards are left out.
+    /// Begins with the records of the store's groups, ascending, and what they serve; those of other shards are left
+    /// out.
     #[must_use]
-    pub fn new(config: ShardConfig, records: &[(u64, GroupRecord)]) -> Self {
-        let own =
-            records.iter().filter(|(group, _)| group % config.shards as u64 == config.shard as u64);
-        let groups = own
-            .map(|(group, record)| {
-                let record = record.clone();
-                (*group, Recovering { record, log: BlockIndex::default(), spans: Vec::new() })
-            })
-            .collect();
-        Self { rounds: Rounds::new(config.cache_bytes_max), config, groups }
+    pub fn new(config: ShardConfig, ranges: &Arc<RangeMap>, records: &GroupRecords) -> Self {
+        let mut memberships: Vec<Arc<Members>> = Vec::new();
+        let mut groups = Vec::with_capacity(records.len() / config.shards + 1);
+        for (group, record) in records.iter() {
+            if group % config.shards as u64 != config.shard as u64 {
+                continue;
+            }
+            groups.push(Recovering {
+                group,
+                replica: record.replica,
+                hard_state: record.hard_state,
+                compacted: record.compacted,
+                members: shared(&mut memberships, &record.membership),
+                log: BlockIndex::default(),
+                spans: Vec::new(),
+            });
+        }
+        Self {
+            ranges: Arc::clone(ranges),
+            rounds: Rounds::new(config.cache_bytes_max),
+            slots: groups.iter().map(|recovering| recovering.group).collect(),
+            config,
+            groups,
+        }
     }
 
     /// The groups of this shard, ascending.
     #[must_use]
     pub fn groups(&self) -> Vec<u64> {
-        self.groups.keys().copied().collect()
+        self.slots.iter().collect()
     }
 
     /// Takes the next part of the log.
@@ -150,7 +180,7 @@ impl Builder {
             let (block, after) = Block::parse(rest).map_err(wrong)?;
             let start = bytes.len() - rest.len();
             rest = after;
-            let Some(group) = self.groups.get_mut(&block.group()) else {
+            let Some(slot) = self.slots.position(block.group()) else {
                 // Another shard verifies what is its own. What is nobody's may be a block with a damaged head.
                 if block.group() % self.config.shards as u64 == self.config.shard as u64 {
                     block.verify().map_err(wrong)?;
@@ -158,6 +188,7 @@ impl Builder {
                 continue;
             };
             block.verify().map_err(wrong)?;
+            let group = &mut self.groups[slot as usize];
             live += 1;
             // The order of the log decides, also over what was compacted since: a block that is dead by now
             // may have voided a tail that would otherwise come back.
@@ -194,37 +225,31 @@ impl Builder {
         now: Time,
         applied: impl Fn(u64) -> Index,
     ) -> Result<Shard, RecoveryError> {
-        for (&group, recovering) in &mut self.groups {
-            compact(group, recovering, &mut self.rounds)?;
+        for recovering in &mut self.groups {
+            compact(recovering, &mut self.rounds)?;
         }
         let building = Building { retention: self.rounds.drop_dead(), ..Building::default() };
-        let mut memberships: Vec<Arc<Members>> = Vec::new();
         let mut replicas = Vec::with_capacity(self.groups.len());
-        let mut slots = HashMap::default();
         let mut logged = Vec::new();
-        for (group, recovering) in self.groups {
-            let Recovering { record, log, spans } = recovering;
-            let applied = applied(group);
-            let raft = start(&self.config, group, &record, &spans, applied, now)?;
-            let members: Vec<Member> =
-                record.membership.iter().map(|&(replica, node)| Member { replica, node }).collect();
-            let known = memberships.iter().find(|known| known.0[..] == *members).cloned();
-            let members = known.unwrap_or_else(|| {
-                memberships.push(Arc::new(Members(members.into())));
-                Arc::clone(memberships.last().expect("pushed just now"))
-            });
-            let slot = u32::try_from(replicas.len()).expect("slots fit u32");
-            slots.insert(group, slot);
-            if !log.is_empty() {
+        for (recovering, slot) in self.groups.into_iter().zip(0..) {
+            let group = recovering.group;
+            let raft = start(&self.config, &recovering, applied(group), now)?;
+            if self.ranges.bounds_of(group).is_none() {
+                return Err(RecoveryError::Range { group });
+            }
+            if !recovering.log.is_empty() {
                 logged.push(slot);
             }
-            replicas.push(Replica::new(group, raft, log, members, Arc::new(record)));
+            replicas.push(Replica::new(group, raft, recovering.log, recovering.members));
         }
         let raft = self.config.raft;
+        let lone = replicas.iter().any(|replica| replica.members.len() == 1).then_some(0);
         let mut shard = Shard {
             config: self.config,
             replicas,
-            slots,
+            slots: self.slots,
+            ranges: self.ranges,
+            lone,
             rounds: self.rounds,
             timers: Timers::new(now),
             nodes: Nodes::new(&raft, now),
@@ -252,20 +277,28 @@ impl Builder {
             due: Vec::new(),
         };
         for slot in 0..shard.replicas.len() {
-            shard.touch(u32::try_from(slot).expect("slots fit u32"));
+            shard.arm(u32::try_from(slot).expect("slots fit u32"));
         }
         Ok(shard)
     }
 }
 
+/// The members that a record names, once for all groups that have the same.
+fn shared(known: &mut Vec<Arc<Members>>, membership: &[(ReplicaId, u64)]) -> Arc<Members> {
+    let named = membership.iter().map(|&(replica, node)| Member { replica, node });
+    // Those of the group before are nearly always those of this one.
+    if let Some(found) = known.iter().rev().find(|known| known.iter().copied().eq(named.clone())) {
+        return Arc::clone(found);
+    }
+    let members = Arc::new(Members(named.collect()));
+    known.push(Arc::clone(&members));
+    members
+}
+
 /// Lets go of what lies at or before a group's compacted position; what is left must follow on it.
-fn compact(
-    group: u64,
-    recovering: &mut Recovering,
-    rounds: &mut Rounds,
-) -> Result<(), RecoveryError> {
-    let Recovering { record, log, spans } = recovering;
-    let through = record.compacted.index;
+fn compact(recovering: &mut Recovering, rounds: &mut Rounds) -> Result<(), RecoveryError> {
+    let &mut Recovering { group, compacted, ref mut log, ref mut spans, .. } = recovering;
+    let through = compacted.index;
     log.compact(through, |dead| rounds.release(dead.round));
     log.shrink();
     spans.retain(|span| span.last > through);
@@ -297,28 +330,27 @@ fn extend_spans(spans: &mut Vec<Span>, block: &Block<'_>) {
 
 fn start(
     config: &ShardConfig,
-    group: u64,
-    record: &GroupRecord,
-    spans: &[Span],
+    recovering: &Recovering,
     applied: Index,
     now: Time,
 ) -> Result<Raft, RecoveryError> {
-    let last = spans.last().map_or(record.compacted.index, |span| span.last);
+    let &Recovering { group, compacted, ref spans, ref members, .. } = recovering;
+    let last = spans.last().map_or(compacted.index, |span| span.last);
     if applied > last {
         return Err(RecoveryError::AppliedPastLog { group, applied: applied.0, last: last.0 });
     }
-    if applied < record.compacted.index {
-        let compacted = record.compacted.index.0;
+    if applied < compacted.index {
+        let compacted = compacted.index.0;
         return Err(RecoveryError::AppliedBeforeLog { group, applied: applied.0, compacted });
     }
-    let ids: Vec<_> = record.membership.iter().map(|&(replica, _)| replica).collect();
+    let ids: Vec<_> = members.iter().map(|member| member.replica).collect();
     let membership = Membership::new(&ids).map_err(|_| RecoveryError::Membership { group })?;
     let start = Start {
-        id: record.replica,
+        id: recovering.replica,
         membership,
         changes: &[],
-        hard_state: record.hard_state,
-        compacted: record.compacted,
+        hard_state: recovering.hard_state,
+        compacted,
         spans,
         committed: applied,
         // Replicas of one group on different nodes, and groups on one node, draw different timeouts.

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use kontiki_raft::{Index, Raft, ReplicaId, Term, Time};
 
 use crate::log::index::BlockIndex;
-use crate::store::GroupRecord;
 
 use super::campaigns::Campaign;
 use super::proposals::Proposals;
 use super::reads::Reads;
+use super::timers::Armed;
 
 /// A member of a group and the node it is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +49,15 @@ pub(super) struct Replica {
     pub(super) log: BlockIndex,
     /// Shared by all groups with the same members.
     pub(super) members: Arc<Members>,
-    /// What recovery needs to know; hard state and compacted position are brought up to date when it is written.
-    /// Apart from the rest, since it is touched by elections and compactions only, and shared with the writer
-    /// rather than copied for it.
-    pub(super) record: Arc<GroupRecord>,
-    /// When the wheel of deadlines will look at this replica; zero when it will not.
-    pub(super) armed: Time,
+    /// When the wheel of deadlines will look at this replica.
+    pub(super) armed: Armed,
+    /// Where it stands in the shard's queue of campaigns.
+    pub(super) campaign: Campaign,
     active: Option<Box<Active>>,
 }
+
+/// All that a sleeping replica takes, but for what a leader knows of its peers: it is multiplied by a million.
+const _: () = assert!(size_of::<Replica>() <= size_of::<Raft>() + 40);
 
 /// What a replica needs while something is under way.
 #[derive(Debug)]
@@ -74,8 +75,7 @@ pub(super) struct Active {
     pub(super) led: Option<Term>,
     /// Something happened to it since the last look for replicas that may sleep.
     pub(super) touched: bool,
-    /// Where it stands in the shard's queue of campaigns, and since when it campaigns.
-    pub(super) campaign: Campaign,
+    /// Since when its campaign is under way, when one is.
     pub(super) campaigns_since: Time,
     /// In the shard's list of replicas to drain.
     pub(super) ready: bool,
@@ -91,14 +91,16 @@ pub(super) struct Active {
 
 impl Replica {
     /// A replica that sleeps: the machine has applied what the core starts with as applied.
-    pub(super) fn new(
-        group: u64,
-        raft: Raft,
-        log: BlockIndex,
-        members: Arc<Members>,
-        record: Arc<GroupRecord>,
-    ) -> Self {
-        Self { group, raft, log, members, record, armed: Time(0), active: None }
+    pub(super) fn new(group: u64, raft: Raft, log: BlockIndex, members: Arc<Members>) -> Self {
+        Self {
+            group,
+            raft,
+            log,
+            members,
+            armed: Armed::NOT,
+            campaign: Campaign::None,
+            active: None,
+        }
     }
 
     /// The node of member `replica`.
@@ -154,7 +156,8 @@ impl Replica {
     pub(super) fn try_sleep(&mut self) -> bool {
         let Some(active) = self.active.as_deref_mut() else { return true };
         let recent = std::mem::replace(&mut active.touched, false);
-        if recent || !active.is_idle(&self.raft) {
+        let campaigns = matches!(self.campaign, Campaign::Running(_));
+        if recent || campaigns || !active.is_idle(&self.raft) {
             return false;
         }
         self.active = None;
@@ -192,7 +195,6 @@ impl Active {
             leader_seen: raft.leader(),
             led: raft.is_leader().then(|| raft.term()),
             touched: true,
-            campaign: Campaign::None,
             campaigns_since: Time(0),
             ready: false,
             owed: false,
@@ -210,7 +212,6 @@ impl Active {
         let unseen = self.committed_seen != raft.committed()
             || self.leader_seen != raft.leader()
             || self.led != raft.is_leader().then(|| raft.term());
-        let campaigns = self.campaign != Campaign::None;
-        !listed && !waited_for && !under_way && !unseen && !campaigns
+        !listed && !waited_for && !under_way && !unseen
     }
 }

@@ -6,8 +6,6 @@
 //!
 //! The new compacted positions are written in the same batch as the deletion of the batches that died by them.
 
-use std::sync::Arc;
-
 use kontiki_raft::Index;
 
 use super::Shard;
@@ -42,8 +40,7 @@ impl Shard {
             );
             let (rounds, building) = (&mut self.rounds, &mut self.building);
             replica.log.compact(through, |dead| Self::release(rounds, building, dead.round));
-            Arc::make_mut(&mut replica.record).compacted = position;
-            building.records.push((replica.group, Arc::clone(&replica.record)));
+            self.push_record(slot);
             out.counts.compactions += 1;
         }
         let replicas = &mut self.replicas;

@@ -19,7 +19,7 @@ impl Shard {
     /// # Errors
     /// `UnknownGroup`.
     pub fn status(&self, group: u64) -> Result<GroupStatus, RequestError> {
-        let &slot = self.slots.get(&group).ok_or(RequestError::UnknownGroup)?;
+        let slot = self.slots.position(group).ok_or(RequestError::UnknownGroup)?;
         Ok(self.describe(&self.replicas[slot as usize]))
     }
 
@@ -37,7 +37,7 @@ impl Shard {
     /// # Errors
     /// `UnknownGroup`.
     pub fn applied_of(&self, group: u64) -> Result<u64, RequestError> {
-        let &slot = self.slots.get(&group).ok_or(RequestError::UnknownGroup)?;
+        let slot = self.slots.position(group).ok_or(RequestError::UnknownGroup)?;
         Ok(self.replicas[slot as usize].applied().0)
     }
 

@@ -8,6 +8,7 @@ use kontiki_raft::{HardState, Index, Position, ReplicaId, Time};
 
 use super::*;
 use crate::error::RequestError;
+use crate::opening::ranges_of;
 use crate::store::{GroupRecord, Identity, LogBatch, LogStore, MemoryLog, Part};
 use crate::submission::Submission;
 use crate::ticket::{Completion, CompletionQueue, Sink, deliver};
@@ -21,9 +22,16 @@ fn records(node: u64, groups: u64) -> Vec<(u64, GroupRecord)> {
         hard_state: HardState::default(),
         compacted: Position::ZERO,
         membership: NODES.iter().map(|&n| (id(n), n)).collect(),
-        range: crate::range::RangeBounds { start: Vec::new(), end: None },
+        range: crate::range::RangeBounds::all(),
     };
-    (1..=groups).map(|group| (group, record.clone())).collect()
+    let ranges = crate::range::split_evenly(usize::try_from(groups).unwrap(), 1).unwrap();
+    let of = |range| GroupRecord { range, ..record.clone() };
+    ranges.into_iter().map(|(group, range)| (group, of(range))).collect()
+}
+
+fn builder(config: ShardConfig, records: &[(u64, GroupRecord)]) -> Builder {
+    let records = records.iter().collect();
+    Builder::new(config, &ranges_of(&records).unwrap(), &records)
 }
 
 fn config(node: u64) -> ShardConfig {
@@ -68,13 +76,13 @@ impl TestNode {
     }
 
     fn open(id: u64, mut log: MemoryLog, applied: &dyn Fn(u64) -> Index) -> Self {
-        let mut builder = Builder::new(config(id), &log.groups());
+        let mut building = builder(config(id), &log.groups());
         log.for_each_part(&mut |number, part, bytes| {
-            builder.part(number, part, bytes).unwrap();
+            building.part(number, part, bytes).unwrap();
             Ok(())
         })
         .unwrap();
-        let shard = builder.finish(Time(1_000_000), applied).unwrap();
+        let shard = building.finish(Time(1_000_000), applied).unwrap();
         let outboxes =
             NODES.iter().filter(|&&n| n != id).map(|&n| (n, Outbox::new(32 << 20))).collect();
         Self {
@@ -436,12 +444,12 @@ fn an_overwritten_tail_stays_dead_when_the_log_is_compacted_over_it() {
         record.hard_state.term = kontiki_raft::Term(2);
     }
     records[0].1.compacted = Position { term: kontiki_raft::Term(2), index: Index(8) };
-    let mut builder = Builder::new(config(1), &records);
+    let mut building = builder(config(1), &records);
     // Group 1 held 8..=12 of term 1, which 8 of term 2 replaced before it was compacted. Group 2 keeps both batches.
-    builder.part(100, 1, &[block_bytes(1, 8, 1, 5), block_bytes(2, 1, 1, 1)].concat()).unwrap();
-    builder.part(101, 1, &[block_bytes(1, 8, 2, 1), block_bytes(2, 2, 2, 1)].concat()).unwrap();
+    building.part(100, 1, &[block_bytes(1, 8, 1, 5), block_bytes(2, 1, 1, 1)].concat()).unwrap();
+    building.part(101, 1, &[block_bytes(1, 8, 2, 1), block_bytes(2, 2, 2, 1)].concat()).unwrap();
     let shard =
-        builder.finish(Time(1_000_000), |group| Index(if group == 1 { 8 } else { 0 })).unwrap();
+        building.finish(Time(1_000_000), |group| Index(if group == 1 { 8 } else { 0 })).unwrap();
     assert_eq!(shard.status(1).unwrap().last, 8);
     assert_eq!(shard.status(2).unwrap().last, 2);
     assert_eq!(shard.retention(), Retention::From(100));
@@ -452,9 +460,9 @@ fn a_log_that_does_not_follow_on_its_compaction_is_refused() {
     let mut records = records(1, 1);
     records[0].1.compacted = Position { term: kontiki_raft::Term(1), index: Index(4) };
     records[0].1.hard_state.term = kontiki_raft::Term(1);
-    let mut builder = Builder::new(config(1), &records);
-    builder.part(100, 1, &block_bytes(1, 6, 1, 1)).unwrap();
-    let refused = builder.finish(Time(1_000_000), |_| Index(4)).unwrap_err();
+    let mut building = builder(config(1), &records);
+    building.part(100, 1, &block_bytes(1, 6, 1, 1)).unwrap();
+    let refused = building.finish(Time(1_000_000), |_| Index(4)).unwrap_err();
     assert_eq!(refused, RecoveryError::Hole { group: 1, expected: 5, found: 6 });
 }
 
@@ -462,16 +470,16 @@ fn a_log_that_does_not_follow_on_its_compaction_is_refused() {
 fn l18_a_block_whose_head_names_another_group_by_a_flipped_bit_is_refused() {
     let mut bytes = block_bytes(1, 1, 1, 1);
     bytes[3] ^= 1; // Of the group's number: a group that nobody has.
-    let mut builder = Builder::new(config(1), &records(1, 1));
-    let refused = builder.part(100, 1, &bytes).unwrap_err();
+    let mut building = builder(config(1), &records(1, 1));
+    let refused = building.part(100, 1, &bytes).unwrap_err();
     assert!(matches!(refused, RecoveryError::Block { batch: (100, 1), .. }), "{refused}");
     // A group of another shard is that one's to verify.
     let one_of_two = ShardConfig { shards: 2, ..config(1) };
     let mut bytes = block_bytes(1, 1, 1, 1);
     bytes[0] ^= 2;
-    Builder::new(one_of_two, &records(1, 1)).part(100, 1, &bytes).unwrap();
+    builder(one_of_two, &records(1, 1)).part(100, 1, &bytes).unwrap();
     let other = ShardConfig { shards: 2, shard: 1, ..config(1) };
-    Builder::new(other, &records(1, 1)).part(100, 1, &bytes).unwrap_err();
+    builder(other, &records(1, 1)).part(100, 1, &bytes).unwrap_err();
 }
 
 #[test]

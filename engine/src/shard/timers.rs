@@ -15,6 +15,26 @@ const TICK_US: u64 = 10_000;
 /// How far it reaches; a later deadline is parked at its end and put back from there.
 const TICKS: u64 = 512;
 
+/// When the wheel will look at a replica, in half a word: its low bits are enough, since the wheel reaches no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Armed(u32);
+
+impl Armed {
+    /// It will not. The tick of the same bits, once in 497 days, is taken for this and armed twice, which is harmless.
+    pub(crate) const NOT: Self = Self(0);
+
+    /// At a time that the wheel gave.
+    pub(crate) fn at(time: Time) -> Self {
+        let low = (time.0 / TICK_US) & u64::from(u32::MAX);
+        Self(u32::try_from(low).expect("masked"))
+    }
+
+    /// Whether that is after `time`, which is less than the wheel's reach away.
+    pub(crate) fn is_after(self, time: Time) -> bool {
+        self != Self::NOT && self.0.wrapping_sub(Self::at(time).0).wrapping_sub(1) < u32::MAX / 2
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Timers {
@@ -108,6 +128,18 @@ mod tests {
             let armed = timers.arm(1, deadline);
             assert_eq!(timers.due(deadline), armed);
         }
+    }
+
+    #[test]
+    fn half_a_word_orders_times_across_its_end() {
+        let end = (1 << 32) * TICK_US;
+        for base in [10 * TICK_US, end - 5 * TICK_US, end + TICK_US, 3 * end - TICK_US] {
+            let armed = Armed::at(Time(base));
+            assert!(armed.is_after(Time(base - 1)) && !armed.is_after(Time(base)));
+            assert!(!armed.is_after(Time(base + TICKS * TICK_US)));
+            assert!(armed.is_after(Time(base.saturating_sub(TICKS * TICK_US))) || base < end);
+        }
+        assert!(!Armed::NOT.is_after(Time(0)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::database::{Database, EPOCH_KEY, FORMAT_KEY, Family};
 use super::header::{self, BatchHeader};
 use super::identity::{FormatRecord, encode_epoch};
 use super::{
-    GroupRecord, Identity, LogBatch, LogReader, LogStore, OpenError, OpenOptions, PARTS_MAX,
+    GroupRecords, Identity, LogBatch, LogReader, LogStore, OpenError, OpenOptions, PARTS_MAX,
     PartVisitor, StoreError, WitnessWriter, Written,
 };
 use crate::config::Durability;
@@ -270,6 +270,9 @@ impl<D: Database> std::fmt::Debug for BatchLog<D> {
     }
 }
 
+/// The most bytes of group records that are written at once when a store is made.
+const FORMAT_BYTES_MAX: usize = 4 << 20;
+
 /// Writes the first batch of a new store into an empty database, and has it in tables.
 ///
 /// # Errors
@@ -277,7 +280,7 @@ impl<D: Database> std::fmt::Debug for BatchLog<D> {
 pub fn write_first_batch<D: Database>(
     database: &D,
     identity: &Identity,
-    groups: &[(u64, GroupRecord)],
+    groups: &GroupRecords,
 ) -> Result<(), OpenError> {
     let header = BatchHeader {
         store_id: identity.store_id,
@@ -289,16 +292,21 @@ pub fn write_first_batch<D: Database>(
         blocks: 0,
         parts: Vec::new(),
     };
-    let mut write = database.batch(256 + groups.len() * 256);
+    let (mut write, mut pending) = (database.batch(1024), 0);
     let mut bytes = Vec::new();
     header.encode(&mut bytes);
     database.put(&mut write, Family::Batch, &header::batch_key(FIRST_BATCH, 0), &bytes);
     database.put(&mut write, Family::Store, FORMAT_KEY, &FormatRecord::new(*identity).encode());
     database.put(&mut write, Family::Store, EPOCH_KEY, &encode_epoch(identity.boot_epoch));
-    for (group, record) in groups {
-        bytes.clear();
-        record.encode(&mut bytes);
-        database.put(&mut write, Family::Group, &header::group_key(*group), &bytes);
+    // Nothing of it is a store before all of it is synced, so it may go in pieces.
+    for (group, record) in groups.encoded() {
+        database.put(&mut write, Family::Group, &header::group_key(group), record);
+        pending += record.len();
+        if pending >= FORMAT_BYTES_MAX {
+            let full = std::mem::replace(&mut write, database.batch(FORMAT_BYTES_MAX));
+            database.write(full, true, false).map_err(OpenError::Database)?;
+            pending = 0;
+        }
     }
     let written = database.write(write, true, true).and_then(|_| database.flush(true));
     written.map_err(OpenError::Database)

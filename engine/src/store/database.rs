@@ -14,7 +14,7 @@ use super::chain::{Chain, Place};
 use super::files::Files;
 use super::header::{self, BatchHeader};
 use super::identity::{FormatRecord, decode_epoch};
-use super::{Amnesia, GroupRecord, OpenError, OpenOptions, PartVisitor, RecordError, StoreError};
+use super::{Amnesia, GroupRecords, OpenError, OpenOptions, PartVisitor, RecordError, StoreError};
 
 /// The key of the format record.
 pub(super) const FORMAT_KEY: &[u8] = b"format";
@@ -93,16 +93,15 @@ pub trait Reads {
     ///
     /// # Errors
     /// When one is damaged.
-    fn groups(&self) -> Result<Vec<(u64, GroupRecord)>, OpenError> {
-        let mut groups = Vec::new();
+    fn groups(&self) -> Result<GroupRecords, OpenError> {
+        let mut groups = GroupRecords::default();
         self.walk(Family::Group, &mut |key, value| {
             let decode =
                 |key, error| OpenError::Record { family: Family::Group.name(), key, error };
             let found = key.len();
             let group = header::parse_group_key(key)
                 .ok_or_else(|| decode(0, RecordError::Truncated { needed: 8, found }))?;
-            let record = GroupRecord::decode(value).map_err(|error| decode(group, error))?;
-            groups.push((group, record));
+            groups.push_encoded(group, value).map_err(|error| decode(group, error))?;
             Ok(true)
         })?;
         Ok(groups)

@@ -14,13 +14,13 @@ use super::batch_log::FIRST_BATCH;
 use super::files::{Files as _, SystemFiles};
 use super::lock::StoreLock;
 use super::recovery::{UNFINISHED_DIR, absent};
-use super::{GroupRecord, Identity, OpenError, OpenOptions, WitnessWriter, rocks_log, witness};
+use super::{GroupRecords, Identity, OpenError, OpenOptions, WitnessWriter, rocks_log, witness};
 
 /// Makes a new store.
 pub(super) fn format(
     options: &OpenOptions,
     identity: &Identity,
-    groups: &[(u64, GroupRecord)],
+    groups: &GroupRecords,
 ) -> Result<(), OpenError> {
     let dir = &options.dir;
     std::fs::create_dir_all(dir).map_err(OpenError::io(dir))?;

@@ -8,7 +8,7 @@
 //! | file | what |
 //! |---|---|
 //! | `error` | [`OpenError`], [`StoreError`], [`Amnesia`]: why a store does not open, why a write failed |
-//! | `record` | [`GroupRecord`] and its bytes |
+//! | `record`, `records` | [`GroupRecord`] and its bytes; those of many groups |
 //! | `header` | [`BatchHeader`]: the link of a batch to the one before it |
 //! | `identity` | [`Identity`], the format record, random store ids |
 //! | `lock` | one process per store; the lock names its holder |
@@ -49,6 +49,7 @@ pub mod lock;
 mod manifest;
 mod memory;
 mod record;
+mod records;
 pub mod recovery;
 pub mod state;
 mod table_scan;
@@ -81,6 +82,7 @@ pub use identity::Identity;
 pub use lock::Holder;
 pub use memory::MemoryLog;
 pub use record::{BOUND_BYTES_MAX, GroupRecord, MEMBERS_MAX, RecordError};
+pub use records::GroupRecords;
 pub use witness::{WitnessState, WitnessWriter};
 
 #[cfg(feature = "rocks")]

@@ -15,7 +15,7 @@ use super::database::{Backend, Database as _, Family, Reads as _};
 use super::files::Files;
 use super::wal_scan::{BadPlace, Verdict, WalScan};
 use super::{
-    Amnesia, GroupRecord, Identity, OpenError, OpenOptions, SyncedBy, WitnessState, WitnessWriter,
+    Amnesia, GroupRecords, Identity, OpenError, OpenOptions, SyncedBy, WitnessState, WitnessWriter,
     manifest, wal_scan, witness,
 };
 
@@ -32,7 +32,7 @@ pub struct Recovered<L> {
     /// Who the store is; the boot epoch is that of this opening.
     pub identity: Identity,
     /// The groups' records, ascending.
-    pub groups: Vec<(u64, GroupRecord)>,
+    pub groups: GroupRecords,
     /// Whether the store was closed cleanly.
     pub clean_shutdown: bool,
     /// What the witness was found to be. A missing or damaged one is worth a warning; a new one was written.

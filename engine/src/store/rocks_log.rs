@@ -15,7 +15,7 @@ use super::lock::StoreLock;
 use super::recovery::{self, Recovered};
 use super::rocks_db::RocksDatabase;
 use super::rocks_options::Mode;
-use super::{GroupRecord, Identity, OpenError, OpenOptions, StoreError, damage, format, header};
+use super::{GroupRecords, Identity, OpenError, OpenOptions, StoreError, damage, format, header};
 
 /// The log of a store on RocksDB.
 pub type RocksLog = BatchLog<RocksDatabase>;
@@ -31,7 +31,7 @@ impl RocksLog {
     pub fn format(
         options: &OpenOptions,
         identity: &Identity,
-        groups: &[(u64, GroupRecord)],
+        groups: &GroupRecords,
     ) -> Result<(), OpenError> {
         format::format(options, identity, groups)
     }
@@ -136,7 +136,7 @@ pub(super) fn create(
     dir: &Path,
     memtable_bytes: usize,
     identity: &Identity,
-    groups: &[(u64, GroupRecord)],
+    groups: &GroupRecords,
 ) -> Result<(), OpenError> {
     let database = RocksDatabase::open(dir, Mode::Create, memtable_bytes)?;
     super::batch_log::write_first_batch(&database, identity, groups)

@@ -21,7 +21,7 @@ use rocksdb::{
 use zerocopy::little_endian::{U16, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::keys::{Family, IDENTITY_TAG, Key, USER_TAG, applied_key};
+use crate::keys::{Family, IDENTITY_TAG, Key, USER_TAG, applied_key, parse_applied_key};
 use crate::kv::record::AppliedRecord;
 use crate::machine::MachineError;
 use crate::store::state::{self, StateStore, StateVisitor, StateWrites};
@@ -155,6 +155,31 @@ impl StateStore for StateDb {
         };
         AppliedRecord::decode(&bytes)
             .map_err(|e| self.corrupt(&format!("applied record of group {group}"), &e.to_string()))
+    }
+
+    /// One scan, which leaves the cache to those who come for more than one record.
+    fn each_applied(
+        &self,
+        groups: &[u64],
+        visit: &mut dyn FnMut(u64, AppliedRecord),
+    ) -> Result<(), MachineError> {
+        let Some(last) = groups.last() else { return Ok(()) };
+        let mut options = self.read_options();
+        options.fill_cache(false);
+        let mut iterator = self.db.raw_iterator_opt(options);
+        iterator.seek(applied_key(groups[0]));
+        let mut wanted = groups.iter().copied().peekable();
+        while let Some((key, value)) = iterator.item() {
+            let Some(group) = parse_applied_key(key).filter(|group| group <= last) else { break };
+            while wanted.next_if(|&next| next < group).is_some() {}
+            if wanted.next_if_eq(&group).is_some() {
+                let decoded = AppliedRecord::decode(value);
+                let what = || format!("applied record of group {group}");
+                visit(group, decoded.map_err(|e| self.corrupt(&what(), &e.to_string()))?);
+            }
+            iterator.next();
+        }
+        iterator.status().map_err(|e| self.typed(&e))
     }
 
     fn write(

@@ -24,6 +24,21 @@ pub trait StateStore: fmt::Debug + Send + Sync {
     /// When the record is damaged or cannot be read.
     fn applied(&self, group: u64) -> Result<AppliedRecord, MachineError>;
 
+    /// Calls `visit` with the applied record of each of `groups`, which ascend, that has one.
+    ///
+    /// # Errors
+    /// When a record is damaged or cannot be read.
+    fn each_applied(
+        &self,
+        groups: &[u64],
+        visit: &mut dyn FnMut(u64, AppliedRecord),
+    ) -> Result<(), MachineError> {
+        groups.iter().try_for_each(|&group| {
+            visit(group, self.applied(group)?);
+            Ok(())
+        })
+    }
+
     /// Writes keys and applied records as one unit. `bytes` is about the size of the keys and values.
     ///
     /// # Errors

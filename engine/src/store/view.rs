@@ -75,7 +75,7 @@ impl StoreView {
         let format = database.format_record()?;
         format.expect_supported(false)?;
         format.identity.expect(options.cluster_id, options.node_id, options.store_id)?;
-        let groups = database.groups()?;
+        let groups = database.groups()?.iter().collect();
         let (last, _) = database.last_header()?;
         let holder = lock::held_by(&options.dir)?;
         Ok(Self { database, format, groups, last, witness: witness.clone(), holder })

@@ -30,7 +30,7 @@ impl Fixture {
         let mut options = OpenOptions::new(root.path().join("store"));
         options.durability = durability;
         options.memtable_bytes = 1 << 20;
-        let groups: Vec<_> = (1..=3).map(|group| (group, record(1))).collect();
+        let groups = [1, 2, 3].map(|group| (group, record(1))).iter().collect();
         RocksLog::format(&options, &Identity::new(CLUSTER, NODE).unwrap(), &groups).unwrap();
         Self { root, options }
     }

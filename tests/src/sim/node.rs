@@ -18,7 +18,7 @@ use kontiki::machine::{Answers, FlushJob, MachineContext, MachineError, StateMac
 use kontiki::metrics::Metrics;
 use kontiki::parts::{
     Chore, Inbox, InboxReceiver, LogSlot, Placed, Router, StateWriter, Worker, WorkerParts, Writer,
-    first_records, flush_policy, rebuild, state_writer, supports,
+    first_records, flush_policy, ranges_of, rebuild, state_writer, supports,
 };
 use kontiki::shard::Shard;
 use kontiki::store::{
@@ -71,7 +71,7 @@ impl Disk {
         let store_id = 0x1000 + u128::from(config.node_id);
         let (cluster_id, node_id) = (config.cluster_id, config.node_id);
         let identity = Identity { cluster_id, node_id, store_id, boot_epoch: 0 };
-        let log = MemoryLog::new(identity, records, Durability::Os);
+        let log = MemoryLog::new(identity, records.iter().collect(), Durability::Os);
         Ok(Self { log, state: SimState::default(), trouble: Arc::default() })
     }
 }
@@ -247,12 +247,12 @@ impl Running {
         let (log, state, rules) = (disk.log.clone(), disk.state.clone(), Arc::clone(rules));
         let trouble = Arc::clone(&disk.trouble);
         let mut log = Log { node, log, state, trouble, rules: Arc::clone(&rules) };
-        let builders = rebuild(config, &mut log, &records)?;
+        let table = records.iter().collect();
+        let builders = rebuild(config, &mut log, &ranges_of(&table)?, &table)?;
         let nets = transports(config, identity, fabric)?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) =
             nets.iter().map(|net| door(config, net)).unzip();
         let groups: BTreeSet<u64> = records.iter().map(|(group, _)| *group).collect();
-        let groups = groups.into_iter().collect();
         let router = Arc::new(Router::new(inboxes.clone(), groups));
         let metrics = Arc::new(Metrics::default());
         let (handle, states) = state_writer(Arc::new(disk.state.clone()));
