@@ -52,7 +52,7 @@ pub struct Config {
     /// Where the synced write happens.
     pub log_writer: LogWriter,
     /// Raft's timing and windows. By default nodes support each other, once for all their groups
-    /// ([`Liveness::External`](kontiki_raft::Liveness::External)); all nodes must agree on that.
+    /// ([external](kontiki_raft::Liveness::External)); all nodes must agree on that.
     pub raft: kontiki_raft::Config,
     /// How often nodes beat, and how long they promise to support each other. Best equal on all nodes.
     pub support: SupportConfig,

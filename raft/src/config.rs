@@ -94,8 +94,8 @@ impl Config {
         if self.inflight_bytes_max == 0 || self.uncommitted_bytes_max == 0 {
             return Err(ConfigError::Window);
         }
-        let unchecked = matches!(self.liveness, Liveness::Unchecked);
-        if self.lease_percent > LEASE_PERCENT_MAX || (unchecked && self.lease_percent > 0) {
+        let self_timed = matches!(self.liveness, Liveness::SelfTimed);
+        if self.lease_percent > LEASE_PERCENT_MAX || (!self_timed && self.lease_percent > 0) {
             return Err(ConfigError::Lease);
         }
         if self.priority > PRIORITY_MAX {

@@ -316,11 +316,12 @@ impl Raft {
         if config.liveness == Liveness::External || leader.peers.is_empty() {
             let due = now >= leader.quorum_check_at;
             let known = leader.agreed(true, |peer| peer.acknowledged);
+            let own_committed = self.committed >= leader.first;
             leader.heartbeat_at = Time::NEVER;
             if due || known {
                 leader.quorum_check_at = Time::NEVER;
             }
-            if due && !known {
+            if due && !known && !own_committed {
                 // Nobody may ever hear of this leader, and then nobody's support ends for it.
                 self.become_follower(now, None);
             }

@@ -157,7 +157,7 @@ impl Raft {
             && !self.is_leader()
             && self.leader().is_none()
         {
-            self.post(supported, MessageKind::HeartbeatAck { read_round: 0 });
+            self.answer_old_leader(supported);
         }
     }
 
@@ -239,6 +239,7 @@ impl Raft {
         let RoleState::Leader(leader) = &self.role else { return false };
         let last = self.log.last().index;
         leader.transfer.is_none()
+            && !leader.reads.as_ref().is_some_and(|reads| reads.in_flight())
             && self.committed == last
             && leader.members().any(|other| {
                 other.id == peer

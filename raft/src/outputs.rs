@@ -85,7 +85,8 @@ impl Raft {
             }
             RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {
                 let at = self.election_deadline();
-                (at != Time::NEVER && self.is_electable()).then_some(at)
+                let waits = self.is_electable() || self.supports.is_some();
+                (at != Time::NEVER && waits).then_some(at)
             }
         }
     }

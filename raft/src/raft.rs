@@ -343,7 +343,10 @@ impl Raft {
     /// could never rejoin.
     #[cold]
     pub(crate) fn answer_old_leader(&mut self, from: ReplicaId) {
-        self.post(from, MessageKind::HeartbeatAck { read_round: 0 });
+        // Of no session: whoever leads our term by now must not take it for an acknowledgement.
+        let kind = MessageKind::HeartbeatAck { read_round: 0 };
+        let (term, session) = (self.hard_state.term, u32::MAX);
+        self.talk.post(Message { from: self.id, to: from, term, kind, session });
     }
 }
 

@@ -20,8 +20,9 @@ impl Raft {
         matched: Position,
         read_round: u64,
     ) {
-        let known = self.log.term_at(matched.index) == Some(matched.term);
         let compacted = self.log.compacted().index;
+        let known =
+            matched.index < compacted || self.log.term_at(matched.index) == Some(matched.term);
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(peer) = leader.hear(now, from) else { return };
         // A late acknowledgement may name an entry that is compacted here by now.

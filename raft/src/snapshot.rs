@@ -74,6 +74,7 @@ impl Raft {
         }
         if term > self.hard_state.term {
             self.enter_term(HardState { term, vote: None });
+            self.supports = None;
             self.become_follower(now, Some(from));
         }
         let Some(follower) = self.hear_leader(now, from, session) else {

@@ -71,7 +71,9 @@ impl Talk {
     /// whoever asked may hear of nothing else (hazard R3).
     pub(crate) fn clear(&mut self) {
         if let Some(inner) = &mut self.0 {
-            let lasts = |m: &Message| matches!(m.kind, MessageKind::ReadIndexReply { .. });
+            let lasts = |m: &Message| {
+                matches!(m.kind, MessageKind::ReadIndexReply { .. } | MessageKind::Resign)
+            };
             inner.outbox.retain(lasts);
         }
         self.trim();
