@@ -78,7 +78,11 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let persisted = self.durability.persisted();
         let everywhere = leader.members().fold(persisted, |least, peer| least.min(peer.matched));
-        self.floor = self.floor.max(everywhere.min(self.committed));
+        let floor = everywhere.min(self.committed);
+        if floor > self.floor {
+            self.floor = floor;
+            leader.floor_told = false;
+        }
     }
 
     /// What has become of the entry that once had this position in some replica's log, as far as

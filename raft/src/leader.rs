@@ -60,6 +60,8 @@ pub(crate) struct Leader {
     pub(crate) asleep: bool,
     /// Silence of the peers counts.
     pub(crate) watching: bool,
+    /// Everybody was told the floor as it is.
+    pub(crate) floor_told: bool,
 }
 
 /// What a leader holds beyond an idle replica, in a group of five voters.
@@ -288,6 +290,7 @@ impl Raft {
             snapshot_wanted: false,
             asleep: false,
             watching: true,
+            floor_told: false,
         };
         leader.seat_peers(id, &self.memberships.current(), first);
         if !leader.peers.is_empty() {

@@ -173,6 +173,21 @@ impl Raft {
         }
     }
 
+    /// Whoever asks a leader for its vote does not know it, or is ahead of it in terms, and nothing
+    /// else may be on its way that would tell either of them: the leader speaks to it.
+    #[inline]
+    pub(crate) fn answer_ignorance(&mut self, from: ReplicaId, kind: MessageKind) {
+        let asks =
+            matches!(kind, MessageKind::PreVote { .. } | MessageKind::Vote { forced: false, .. });
+        if asks
+            && self.config.liveness == Liveness::External
+            && let RoleState::Leader(leader) = &mut self.role
+            && let Some(peer) = leader.peer_mut(from)
+        {
+            peer.beat_due = true;
+        }
+    }
+
     /// Who follows a replica that does not lead hears of it. A candidate says nothing: it may yet
     /// lead the very term that it would resign.
     pub(crate) fn disown(&mut self, from: ReplicaId) {
@@ -240,6 +255,7 @@ impl Raft {
         let last = self.log.last().index;
         leader.transfer.is_none()
             && !leader.reads.as_ref().is_some_and(|reads| reads.in_flight())
+            && leader.floor_told
             && self.committed == last
             && leader.members().any(|other| {
                 other.id == peer

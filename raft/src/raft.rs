@@ -207,6 +207,7 @@ impl Raft {
         }
         self.wake_for(now, term, kind);
         self.note_resigned(now, from, term, kind);
+        self.answer_ignorance(from, kind);
         if let MessageKind::PreVote { last } = kind {
             // Asks about a term that nobody has entered, so it must not move ours.
             return self.on_pre_vote(now, from, term, last);

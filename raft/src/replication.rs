@@ -78,6 +78,7 @@ impl Raft {
         match &mut self.role {
             RoleState::Leader(leader) => {
                 leader.now = leader.now.max(now);
+                leader.floor_told = false;
                 let round = leader.reads.as_ref().is_some_and(|reads| reads.in_flight());
                 if let Some(peer) = leader.peer_mut(id) {
                     peer.reconnect(round);
@@ -174,6 +175,22 @@ impl Raft {
     pub fn owes_commits(&self) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         leader.peers.iter().any(|peer| self.committed.min(peer.matched) > peer.told_commit)
+    }
+
+    /// Tells everybody that everybody holds everything, if that is so and was not told: whoever does
+    /// not know keeps its log for those who need it no more. For groups that come to rest. Returns
+    /// whether there is something to send.
+    pub fn tell_floor(&mut self) -> bool {
+        let even = self.floor == self.log.last().index;
+        let RoleState::Leader(leader) = &mut self.role else { return false };
+        if !even || leader.floor_told {
+            return false;
+        }
+        leader.floor_told = true;
+        for peer in leader.peers.iter_mut().filter(|peer| !peer.leaving) {
+            peer.beat_due = true;
+        }
+        true
     }
 
     /// A message that tells `peer` a commit it has not heard of, for rounds without an append.

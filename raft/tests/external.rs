@@ -385,6 +385,11 @@ fn g8_who_lacks_nothing_is_even_and_no_one_else() {
     let (now, quiet) = (trio.now, 1_000);
     let later = now.after(2_000);
     assert!(!trio.raft(1).is_even_with(now, id(2), quiet), "what was sent may be on its way");
+    assert!(!trio.raft(1).is_even_with(later, id(2), quiet), "nor that all have everything");
+    assert!(trio.raft(1).tell_floor());
+    trio.settle();
+    assert!(!trio.raft(1).tell_floor(), "once is enough");
+    assert_eq!(trio.raft(2).log_floor(), trio.raft(1).committed());
     assert!(trio.raft(1).is_even_with(later, id(2), quiet));
     trio.raft(1).propose(1, 8).unwrap();
     assert!(!trio.raft(1).is_even_with(later, id(2), quiet));

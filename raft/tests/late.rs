@@ -10,7 +10,7 @@ const TIMEOUT_US: u32 = 100_000;
 const BEGIN: Time = Time(1_000_000);
 
 fn id(number: u64) -> ReplicaId {
-    ReplicaId::new(number).unwrap()
+    ReplicaId::new(number).expect("a small group of numbered replicas")
 }
 
 struct Group {
@@ -36,7 +36,8 @@ impl Group {
                     config,
                     Start {
                         id,
-                        membership: Membership::new(&ids).unwrap(),
+                        membership: Membership::new(&ids)
+                            .expect("a small group of numbered replicas"),
                         changes: &[],
                         hard_state: HardState::default(),
                         compacted: Position::ZERO,
@@ -46,7 +47,7 @@ impl Group {
                         now: BEGIN,
                     },
                 )
-                .unwrap()
+                .expect("a small group of numbered replicas")
             })
             .collect();
         Self { rafts, cut: vec![], now: BEGIN, promised: true }
@@ -55,7 +56,7 @@ impl Group {
         self.rafts.len() as u64
     }
     fn raft(&mut self, number: u64) -> &mut Raft {
-        &mut self.rafts[usize::try_from(number - 1).unwrap()]
+        &mut self.rafts[usize::try_from(number - 1).expect("a small group of numbered replicas")]
     }
     /// the engine: whoever follows a leader supports its node for ever
     fn engine(&mut self, number: u64) {
@@ -117,7 +118,11 @@ impl Group {
             let raft = self.raft(from);
             let spans: Vec<_> = (h.prev.index.0 + 1..=h.last.0)
                 .map(Index)
-                .map(|at| Span { term: raft.term_at(at).unwrap(), first: at, last: at })
+                .map(|at| Span {
+                    term: raft.term_at(at).expect("a small group of numbered replicas"),
+                    first: at,
+                    last: at,
+                })
                 .collect();
             self.raft(to).step_append(now, &h, &spans, &[]);
             self.engine(to);
@@ -316,7 +321,7 @@ fn r8_an_answer_to_an_old_leader_makes_no_stale_read() {
     // The node of 4 stops supporting that of 1, which knows it: 2 and 3 are left.
     g.raft(4).leader_supported_until(now, now);
     let support = |peer| if peer == id(2) || peer == id(3) { Time::NEVER } else { Time(0) };
-    let still = g.raft(1).check_support(now, support);
+    assert!(!g.raft(1).check_support(now, support), "only 3 has acknowledged it");
     // 4 is elected by 2 and 5, and commits.
     g.cut = (1..=5).flat_map(|x| [(1, x), (3, x), (x, 1), (x, 3)]).collect();
     g.campaign(4);
@@ -376,7 +381,6 @@ fn m8_a_leader_alone_that_takes_in_a_voter_leads_on() {
     assert!(g.raft(1).is_leader());
     g.raft(1).propose_membership(&[Change::AddVoter(id(2))], Transition::Auto).unwrap();
     g.write(1);
-    let at = g.raft(1).deadline();
     g.now = g.now.after(10);
     let now = g.now;
     g.raft(1).on_deadline(now);

@@ -172,6 +172,17 @@ impl Shard {
         u32::try_from(ahead.count()).expect("a few members")
     }
 
+    /// A number that differs among the members of a group, and from one time to the next.
+    fn draw(&self, slot: u32) -> u32 {
+        let replica = &self.replicas[slot as usize];
+        let of = replica.group.rotate_left(24)
+            ^ replica.raft.id().get()
+            ^ self.nodes.now.0.rotate_left(40);
+        let mixed = (of ^ self.config.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        u32::try_from((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40)
+            .expect("24 bits")
+    }
+
     fn enqueue(&mut self, slot: u32, at: Time, busy: bool, tries: u8) {
         let prior = self.config.priority_groups.binary_search(&self.group(slot)).is_ok();
         let replica = &mut self.replicas[slot as usize];
@@ -242,8 +253,10 @@ impl Shard {
             if role == Role::Follower || role == Role::Leader {
                 self.end_campaign(slot);
                 if !known && tries < TRIES_MAX {
-                    // Whoever refused may have heard the last leader a moment longer.
-                    let at = self.nodes.now.after(RETRY_US);
+                    // Whoever refused may have heard the last leader a moment longer; or asked itself, and then
+                    // the two must part.
+                    let spread = RETRY_US * (2 + u32::from(tries));
+                    let at = self.nodes.now.after(RETRY_US + self.draw(slot) % spread);
                     self.enqueue(slot, at, true, tries + 1);
                 }
             }

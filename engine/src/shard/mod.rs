@@ -526,7 +526,18 @@ impl Shard {
     /// Lets replicas sleep that nothing happened to since the last look.
     fn look_for_sleep(&mut self, now: Time) {
         let replicas = &mut self.replicas;
-        self.awake.retain(|&slot| !replicas[slot as usize].try_sleep());
+        let mut last_words = Vec::new();
+        self.awake.retain(|&slot| {
+            let replica = &mut replicas[slot as usize];
+            let speaks = replica.is_quiet() && replica.raft.tell_floor();
+            if speaks {
+                last_words.push(slot);
+            }
+            speaks || !replica.try_sleep()
+        });
+        for slot in last_words {
+            self.touch(slot);
+        }
         if self.awake.is_empty() {
             self.awake = Vec::new(); // A list of all replicas is not kept for the few that come next.
         }

@@ -152,6 +152,11 @@ impl Replica {
         self.active().map_or_else(|| self.raft.status().applied, |active| active.applied)
     }
 
+    /// Whether nothing happened to it since the last look for those that may sleep.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.active().is_some_and(|active| !active.touched)
+    }
+
     /// Gives the active part up, unless something was or is under way. True when the replica sleeps now.
     pub(super) fn try_sleep(&mut self) -> bool {
         let Some(active) = self.active.as_deref_mut() else { return true };
