@@ -331,6 +331,12 @@ fn g8_a_lapse_gives_those_who_followed_a_deadline_and_their_votes_back() {
     }
     assert!(trio.raft(1).is_leader(), "it hears of that from its own node");
     trio.campaign(2);
+    let leader = (trio.raft(1).is_leader(), trio.raft(2).leader());
+    assert_eq!(leader, (true, Some(id(1))), "a leader that hears of the campaign speaks up");
+    trio.raft(2).on_support_lapsed(now, id(1));
+    trio.raft(3).on_support_lapsed(now, id(1));
+    trio.cut.push(1);
+    trio.campaign(2);
     assert!(trio.raft(2).is_leader());
 }
 
