@@ -54,7 +54,12 @@ impl Engine {
         bootstrap: &Bootstrap,
         machines: &mut S,
     ) -> Result<Self, StartError> {
-        Ok(Self { node: Arc::new(node::open(config, bootstrap, machines)?) })
+        node::open(config, bootstrap, machines).map(Self::of)
+    }
+
+    /// The handle of a node that was opened.
+    pub(crate) fn of(node: Node) -> Self {
+        Self { node: Arc::new(node) }
     }
 
     /// Proposes one command to `group`.

@@ -34,6 +34,9 @@ use crate::support::Support;
 use crate::worker::{Worker, WorkerParts};
 use crate::writer::{Job, LogSlot, Writer};
 
+#[cfg(test)]
+mod tests;
+
 /// How long an operator's question waits for a worker before it counts as stopped.
 const ASK_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -150,6 +153,16 @@ pub(crate) fn open<S: Machines>(
     bootstrap: &Bootstrap,
     machines: &mut S,
 ) -> Result<Node, StartError> {
+    open_over(config, bootstrap, machines, &|log| Box::new(log))
+}
+
+/// Opens a node that writes to what `over` makes of its log.
+fn open_over<S: Machines>(
+    config: Config,
+    bootstrap: &Bootstrap,
+    machines: &mut S,
+    over: &dyn Fn(RocksLog) -> Box<dyn LogStore>,
+) -> Result<Node, StartError> {
     config.validate().map_err(StartError::Config)?;
     let opened = open_store(&config, bootstrap)?;
     let records = opened.groups;
@@ -169,7 +182,8 @@ pub(crate) fn open<S: Machines>(
     drop(records); // What is needed of them is in the shards, and there may be a million.
     let metrics = Arc::new(Metrics::default());
     let failure = Arc::new(Failure { on_fatal: config.on_fatal.clone(), first: OnceLock::new() });
-    let office = Office::new(&config, log, &router, &metrics);
+    let (reader, witness) = (log.reader(), log.witness_writer());
+    let office = Office::new(&config, over(log), reader, witness, &router, &metrics);
 
     let mut workers = Vec::new();
     for ((net, builder), receiver) in nets.into_iter().zip(builders).zip(receivers) {
@@ -222,13 +236,14 @@ struct Office {
 impl Office {
     fn new(
         config: &Config,
-        mut log: RocksLog,
+        log: Box<dyn LogStore>,
+        reader: Arc<dyn LogReader>,
+        witness: WitnessWriter,
         router: &Arc<Router>,
         metrics: &Arc<Metrics>,
     ) -> Self {
-        let (reader, witness, clock) = (log.reader(), log.witness_writer(), Clock::new());
-        let log =
-            Arc::new(Mutex::new(LogSlot::new(Box::new(log), config.workers, Arc::clone(metrics))));
+        let clock = Clock::new();
+        let log = Arc::new(Mutex::new(LogSlot::new(log, config.workers, Arc::clone(metrics))));
         let (synced, synced_rx) = bounded(1);
         let (chores, chores_rx) = bounded(CHORES_MAX);
         let (writer, jobs) = Writer::new(Arc::clone(&log), Arc::clone(router), synced.clone());

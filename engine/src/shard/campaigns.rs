@@ -1,11 +1,12 @@
 //! Who campaigns next: a queue for all groups of a shard, so that a node's end does not wake everything at once.
 //!
-//! When many groups lose their leader together, they campaign in an order: by rank first, so that the members of a
-//! group do not duel (a hash of group and member says who is first, the next follows [`RANK_STEP_US`] later), then
-//! groups of priority, then those that had something under way, then those at rest. No more than
-//! [`CAMPAIGNS_IN_FLIGHT_MAX`] are under way; what nobody answers for [`CAMPAIGN_US`] does not count any longer. A
-//! campaign that others refuse, because they still support the last leader, is tried again soon; after a few tries
-//! the core's own deadline is what is left, and it leads here, too. So do the first campaigns of a new cluster.
+//! When many groups lose their leader together, because its node is supported no more or because it resigned, they
+//! campaign in an order: by rank first, so that the members of a group do not duel (a hash of group and member says
+//! who is first, the next follows [`RANK_STEP_US`] later), then groups of priority, then those that had something
+//! under way, then those at rest. No more than [`CAMPAIGNS_IN_FLIGHT_MAX`] are under way; what nobody answers for
+//! [`CAMPAIGN_US`] does not count any longer. A campaign that others refuse, because they still support the last
+//! leader, is tried again soon; after a few tries the core's own deadline is what is left, and it leads here, too. So
+//! do the first campaigns of a new cluster.
 //!
 //! Invariant: who is in the queue is in it once; it may sleep there, and is awake while its campaign is under way.
 //! Deliberately absent: votes and terms. They are the core's.

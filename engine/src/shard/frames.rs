@@ -7,7 +7,7 @@
 use kontiki_net::Block;
 use kontiki_net::DecodeError;
 use kontiki_net::{Incoming, Messages, check_append};
-use kontiki_raft::{AppendHeader, AppendOutcome, Time};
+use kontiki_raft::{AppendHeader, AppendOutcome, Message, MessageKind, Time};
 
 use super::Shard;
 use super::drain::block_ref;
@@ -35,8 +35,7 @@ impl Shard {
                     let Some(slot) = self.slots.position(group) else { continue };
                     // A replica speaks from its own node only.
                     if self.replicas[slot as usize].node_of(message.from) == Some(node) {
-                        self.touch(slot);
-                        self.replicas[slot as usize].raft.step(now, &message);
+                        self.message(now, slot, node, &message);
                     }
                 }
                 Incoming::Append { group, header, blocks } => {
@@ -48,6 +47,21 @@ impl Shard {
             }
         }
         Ok(())
+    }
+
+    fn message(&mut self, now: Time, slot: u32, node: u64, message: &Message) {
+        let replica = &self.replicas[slot as usize];
+        let (busy, follows) = (replica.is_busy(), replica.raft.leader() == Some(message.from));
+        // In its own term nobody has taken over from it, and nobody may be about to.
+        let leaves = message.kind == MessageKind::Resign
+            && message.term == replica.raft.term()
+            && follows
+            && self.nodes.external();
+        self.touch(slot);
+        self.replicas[slot as usize].raft.step(now, message);
+        if leaves && self.replicas[slot as usize].raft.leader().is_none() {
+            self.campaign_in_turn(slot, Some(node), busy);
+        }
     }
 
     fn append(
