@@ -64,6 +64,8 @@ metrics! {
     reads: "counter", "Linearizable reads permitted.";
     lease_reads: "counter", "Linearizable reads permitted by a lease, without asking anybody.";
     support_lapses: "counter", "Times that this node let another one's support lapse, over its workers.";
+    replicas_awake: "gauge", "Replicas that have something under way, or had a moment ago.";
+    replicas_asleep: "gauge", "Replicas in which nothing is under way.";
     campaigns_in_flight: "gauge", "Campaigns under way.";
     campaigns_in_flight_most: "gauge", "The most campaigns that were ever under way at a time, over the workers.";
     requests_refused: "counter", "Requests answered with an error.";

@@ -503,6 +503,8 @@ impl Node {
             groups: self.groups().len() as u64,
             leading: self.router.led_by(self.config.node_id),
             leaderless: self.router.leaderless(),
+            awake: self.metrics.replicas_awake.get(),
+            campaigns: self.metrics.campaigns_in_flight.get(),
         })
     }
 

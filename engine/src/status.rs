@@ -91,6 +91,12 @@ pub struct NodeStatus {
     pub leading: u64,
     /// Replicas that know no leader.
     pub leaderless: u64,
+    /// Replicas that have something under way, or had a moment ago; the others sleep.
+    #[serde(default)]
+    pub awake: u64,
+    /// Campaigns under way.
+    #[serde(default)]
+    pub campaigns: u64,
 }
 
 /// A peer of a node.

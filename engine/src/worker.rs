@@ -148,7 +148,7 @@ pub struct Worker<M> {
 
 /// See [`Worker::report`]: in its order.
 #[derive(Default)]
-struct Published([u64; 12]);
+struct Published([u64; 14]);
 
 /// How the worker ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -653,6 +653,8 @@ impl<M> Worker<M> {
             (&metrics.cache_bytes, self.parts.shard.cached_bytes() as u64),
             (&metrics.inbox_bytes, self.parts.inbox.bytes() as u64),
             (&metrics.support_lapses, self.parts.shard.lapses()),
+            (&metrics.replicas_awake, self.parts.shard.awake() as u64),
+            (&metrics.replicas_asleep, self.parts.shard.asleep() as u64),
             (&metrics.campaigns_in_flight, campaigns.0 as u64),
             (&metrics.campaigns_in_flight_most, campaigns.1 as u64),
         ];

@@ -72,6 +72,7 @@ fn wrong_usage_is_code_2() {
         assert_eq!(raftctl(args).code, Some(2), "{args:?}");
     }
     fails(&["store", "check", "--endpoint", "127.0.0.1:1"], 2, &["--data-dir"]);
+    fails(&["node", "ls", "--data-dir", "/x"], 2, &["--endpoint"]);
     assert_eq!(raftctl(&["--help"]).code, Some(0));
     assert!(raftctl(&["--help"]).out.contains("Exit codes"));
 }

@@ -67,6 +67,10 @@ fn health_metrics_and_errors() {
     for line in [
         "kontiki_groups{node=\"1\"} 4",
         "kontiki_groups_leaderless{node=\"1\"} 0",
+        "# TYPE kontiki_replicas_awake gauge",
+        "# TYPE kontiki_replicas_asleep gauge",
+        "# TYPE kontiki_support_lapses_total counter",
+        "kontiki_campaigns_in_flight{node=\"1\"} 0",
         "# TYPE kontiki_syncs_total counter",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
@@ -167,7 +171,35 @@ fn a_live_cluster_is_shown_with_its_lag_and_a_dead_node_as_unreachable() {
     let log = raftctl_json(&[&["log", "show", "3"][..], &from].concat());
     assert!(!log["blocks"].as_array().unwrap().is_empty());
 
+    // Each node counts on both others, and gives both its support.
+    wait_until("leases between all nodes", || {
+        let listing = raftctl_json(&[&["node", "ls"][..], &from].concat());
+        let views = listing["nodes"].as_array().unwrap().clone();
+        let pairs = views.iter().flat_map(|view| view["pairs"].as_array().unwrap());
+        let stands = |pair: &serde_json::Value| {
+            pair["held_for_us"].is_u64()
+                && pair["given_for_us"].is_u64()
+                && pair["round_trips"]["p50_us"].is_u64()
+        };
+        (views.len() == 3 && pairs.filter(|pair| stands(pair)).count() == 6).then_some(())
+    })
+    .expect("six views of three pairs within 30 s");
+    let table = raftctl(&[&["node", "ls"][..], &from].concat());
+    assert_eq!((table.code, table.out.lines().count()), (Some(0), 7), "{}", table.out);
+
     nodes.remove(2).kill();
+    wait_until("a lapse", || {
+        let listing = raftctl_json(&[&["node", "ls"][..], &from].concat());
+        let views = listing["nodes"].as_array().unwrap().clone();
+        assert!(views[2]["pairs"].is_null() && views[2]["unreachable"].is_string(), "{listing}");
+        let pairs = views[..2].iter().flat_map(|view| view["pairs"].as_array().unwrap());
+        let lost = |pair: &serde_json::Value| {
+            pair["held_for_us"].is_null() && pair["given_lapses"].as_u64() > Some(0)
+        };
+        let of_three = pairs.filter(|pair| pair["node"].as_u64() == Some(3));
+        (of_three.filter(|pair| lost(pair)).count() == 2).then_some(())
+    })
+    .expect("support of a dead node lapses within 30 s");
     let status = raftctl(&[&["status"][..], &from].concat());
     assert_eq!(status.code, Some(0), "{}", status.err);
     assert!(status.out.contains("unreachable") && status.err.contains("node 3 is unreachable"));

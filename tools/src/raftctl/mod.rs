@@ -12,6 +12,7 @@ mod group_get;
 mod group_ls;
 mod live;
 mod log_show;
+mod node_ls;
 mod output;
 mod status;
 mod store_check;
@@ -71,6 +72,9 @@ enum Format {
 enum Command {
     /// The nodes of the cluster at a glance
     Status,
+    /// Nodes: what they promise each other
+    #[command(subcommand)]
+    Node(Node),
     /// Groups: their leaders, positions and lag
     #[command(subcommand)]
     Group(Group),
@@ -80,6 +84,12 @@ enum Command {
     /// A group's log, without its payloads
     #[command(subcommand)]
     Log(Log),
+}
+
+#[derive(Debug, Subcommand)]
+enum Node {
+    /// Support between nodes, a line for each node and each other one (with --endpoint)
+    Ls,
 }
 
 #[derive(Debug, Subcommand)]
@@ -143,6 +153,7 @@ pub fn main() -> ExitCode {
     let output = cli.output;
     let done = cli.from.source().and_then(|source| match cli.command {
         Command::Status => status::run(&source, output),
+        Command::Node(Node::Ls) => node_ls::run(&source, output),
         Command::Group(Group::Ls) => group_ls::run(&source, output),
         Command::Group(Group::Get { id }) => group_get::run(&source, id, output),
         Command::Store(Store::Info) => store_info::run(&source, output),
