@@ -76,7 +76,9 @@ impl Shard {
             };
             active.proposals.lose_waiting(lost, out);
             active.led = leads;
-            out.counts.elections += u64::from(leads.is_some());
+            if leads.is_some() {
+                out.counts.elections += 1;
+            }
         }
         let leader = core.raft.leader();
         if leader != active.leader_seen {
@@ -284,7 +286,9 @@ impl Shard {
         let bytes = Arc::new(self.rounds.fitted(done.bytes));
         self.rounds.push(Arc::clone(&bytes), done.blocks - done.dead);
         self.in_flight_bytes += bytes.len();
-        self.sealed_in_flight += usize::from(done.sealed);
+        if done.sealed {
+            self.sealed_in_flight += 1;
+        }
         let (marks, sealed) = (done.marks, done.sealed);
         self.in_flight.push_back(InFlight { seq, marks, bytes: bytes.len(), sealed });
         Some(RoundWrite {

@@ -312,7 +312,9 @@ impl Shard {
         let InFlight { seq: expected, mut marks, bytes, sealed } =
             self.in_flight.pop_front().expect("a round is persisted after it was handed out");
         self.in_flight_bytes -= bytes;
-        self.sealed_in_flight -= usize::from(sealed);
+        if sealed {
+            self.sealed_in_flight -= 1;
+        }
         assert!(seq == expected, "round {seq} completes before round {expected}");
         self.rounds.persisted(seq, Place { number, part });
         for (slot, mark) in marks.drain(..) {
