@@ -13,6 +13,8 @@ use crate::store::{GroupRecord, Identity, LogBatch, LogStore, MemoryLog, Part};
 use crate::submission::Submission;
 use crate::ticket::{Completion, CompletionQueue, Sink, deliver};
 
+mod living;
+
 const NODES: [u64; 3] = [1, 2, 3];
 
 fn records(node: u64, groups: u64) -> Vec<(u64, GroupRecord)> {
@@ -75,14 +77,24 @@ impl TestNode {
         Self::open(id, log, &|_| Index(0))
     }
 
-    fn open(id: u64, mut log: MemoryLog, applied: &dyn Fn(u64) -> Index) -> Self {
-        let mut building = builder(config(id), &log.groups());
+    fn open(id: u64, log: MemoryLog, applied: &dyn Fn(u64) -> Index) -> Self {
+        Self::open_with(config(id), Time(1_000_000), log, applied)
+    }
+
+    fn open_with(
+        config: ShardConfig,
+        now: Time,
+        mut log: MemoryLog,
+        applied: &dyn Fn(u64) -> Index,
+    ) -> Self {
+        let id = config.node;
+        let mut building = builder(config, &log.groups());
         log.for_each_part(&mut |number, part, bytes| {
             building.part(number, part, bytes).unwrap();
             Ok(())
         })
         .unwrap();
-        let shard = building.finish(Time(1_000_000), applied).unwrap();
+        let shard = building.finish(now, applied).unwrap();
         let outboxes =
             NODES.iter().filter(|&&n| n != id).map(|&n| (n, Outbox::new(32 << 20))).collect();
         Self {
