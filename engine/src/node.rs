@@ -253,6 +253,7 @@ impl Office {
             router: Arc::clone(router),
             witness,
             clock,
+            log: Arc::clone(&log),
         };
         let (router, metrics) = (Arc::clone(router), Arc::clone(metrics));
         Self { router, metrics, clock, log, reader, writer, maintenance, jobs, chores, synced }

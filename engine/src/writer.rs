@@ -138,6 +138,15 @@ impl LogSlot {
         Ok(self.write()?.pop().expect("one round was put in"))
     }
 
+    /// The store rests: what the log holds in memory may go. True when that took a batch.
+    pub(crate) fn rest(&mut self) -> Result<bool, StoreError> {
+        let needed = self.needed_from();
+        let Some(number) = self.log.rest(needed)? else { return Ok(false) };
+        self.last = number;
+        self.metrics.syncs.add(1);
+        Ok(true)
+    }
+
     /// Writes the last round of shard `shard`, which nobody waits for any more.
     pub(crate) fn write_last(&mut self, shard: usize, write: RoundWrite) -> Result<(), StoreError> {
         self.add(shard, write);

@@ -23,6 +23,10 @@ use super::{
 };
 use crate::config::Durability;
 
+/// So much must be in memory before a log at rest moves it into tables: less is not worth the files, and a store that is
+/// written to now and then would make many.
+pub(super) const REST_BYTES_MIN: usize = 1 << 20;
+
 /// The first batch: the format record and the first groups.
 pub(super) const FIRST_BATCH: u64 = 1;
 
@@ -38,6 +42,8 @@ pub struct BatchLog<D> {
     /// The first batch in the current memtable, and its bytes so far.
     memtable_first: u64,
     memtable_used: usize,
+    /// Bytes in the memtables of all families, the groups' records with what each costs there.
+    unflushed: usize,
     /// The bound below which files were given back.
     reclaimed: u64,
     synced: Arc<AtomicU64>,
@@ -78,6 +84,7 @@ impl<D: Database> BatchLog<D> {
             last,
             last_hash,
             memtable_used: 0,
+            unflushed: 0,
             reclaimed: 0,
             synced,
             witness: Some(witness),
@@ -138,6 +145,16 @@ impl<D: Database> BatchLog<D> {
 
     /// Builds the one batch of the database, writes and syncs it.
     fn put(&mut self, batch: &LogBatch, epoch: Option<u64>) -> Result<Written, StoreError> {
+        self.put_and_flush(batch, epoch, false)
+    }
+
+    /// As [`Self::put`]; with `flush` the memtables move into tables afterwards, full or not.
+    fn put_and_flush(
+        &mut self,
+        batch: &LogBatch,
+        epoch: Option<u64>,
+        flush: bool,
+    ) -> Result<Written, StoreError> {
         if self.poisoned {
             return Err(StoreError::Poisoned);
         }
@@ -145,7 +162,7 @@ impl<D: Database> BatchLog<D> {
         let number = header.number;
         let payload: usize = batch.parts.iter().map(|part| part.bytes.len() + 32).sum();
         let records = batch.records.len() * 256;
-        let full = self.memtable_used + payload >= self.memtable_bytes;
+        let full = flush || self.memtable_used + payload >= self.memtable_bytes;
 
         let database = &self.shared.database;
         let mut write = database.batch(payload + records + 256);
@@ -179,13 +196,14 @@ impl<D: Database> BatchLog<D> {
         }
         self.shared.first_live.store(header.first_live, Ordering::Release);
         self.memtable_used += payload;
+        self.unflushed += payload + records;
         self.last = header;
         self.last_hash = hash;
         if full {
             // All families, so that no small one pins a log file.
             self.shared.database.flush(false).map_err(|error| self.poison(error))?;
             self.memtable_first = number + 1;
-            self.memtable_used = 0;
+            (self.memtable_used, self.unflushed) = (0, 0);
             self.reclaim().map_err(|error| self.poison(error))?;
         }
         Ok(Written { number, bytes: wal_bytes(size) })
@@ -235,6 +253,15 @@ impl<D: Database> LogStore for BatchLog<D> {
 
     fn last(&self) -> u64 {
         self.last.number
+    }
+
+    fn rest(&mut self, delete_below: Option<u64>) -> Result<Option<u64>, StoreError> {
+        if self.unflushed < REST_BYTES_MIN {
+            return Ok(None);
+        }
+        // The deletion of what is dead goes first, so that it is not moved.
+        let batch = LogBatch { delete_below, ..LogBatch::default() };
+        Ok(Some(self.put_and_flush(&batch, None, true)?.number))
     }
 
     fn close(mut self: Box<Self>) -> Result<u64, StoreError> {

@@ -153,6 +153,16 @@ pub trait LogStore: Send {
     /// The number of the last batch.
     fn last(&self) -> u64;
 
+    /// The store rests: nothing was written for a while, and of what was, only batches from that one on are
+    /// needed. A log that holds much of it in memory moves it to where it costs none, in a batch of its own, whose number
+    /// comes back; one that does not has nothing to do.
+    ///
+    /// # Errors
+    /// As [`LogStore::write`].
+    fn rest(&mut self, _delete_below: Option<u64>) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
     /// Closes the log: everything written is durable, as far as its durability goes. Returns the last batch, for the
     /// witness to say so.
     ///
