@@ -32,6 +32,8 @@ pub(super) enum Stage {
     Connecting,
     /// Greetings are exchanged.
     Greeting,
+    /// The handshake is done, and the peer's store is not recorded yet.
+    Recording,
     /// Up, but the caller of the transport has not taken the event yet.
     Announcing,
     /// Up.
@@ -73,7 +75,7 @@ pub(super) enum ReadOutcome {
 }
 
 impl Link {
-    /// Whether the handshake is done.
+    /// Whether the handshake is done, with a peer whose store is known.
     pub(super) fn is_up(&self) -> bool {
         matches!(self.stage, Stage::Announcing | Stage::Open)
     }
