@@ -203,6 +203,7 @@ pub mod kvstore;
 pub mod log;
 pub mod machine;
 mod maintenance;
+mod meeting;
 pub mod metrics;
 #[cfg(feature = "rocks")]
 mod node;

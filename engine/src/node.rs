@@ -13,7 +13,7 @@ use std::thread::{Builder as ThreadBuilder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use kontiki_net::{Net, NetConfig};
+use kontiki_net::{Net, NetConfig, Stores};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
@@ -172,7 +172,8 @@ fn open_over<S: Machines>(
 
     let listener = bind(&config)?;
     let listen = listener.local_addr().map_err(StartError::Listen)?;
-    let nets = transports(&config, &opened.identity, listener)?;
+    let stores = Arc::new(Stores::new(opened.peers));
+    let nets = transports(&config, &opened.identity, &stores, listener)?;
     let (inboxes, receivers): (Vec<_>, Vec<_>) = nets
         .iter()
         .map(|net| Inbox::new(config.inbox_bytes_max, net.waker()))
@@ -330,6 +331,7 @@ fn bind(config: &Config) -> Result<TcpListener, StartError> {
 fn transports(
     config: &Config,
     identity: &Identity,
+    stores: &Arc<Stores>,
     listener: TcpListener,
 ) -> Result<Vec<Net>, StartError> {
     let mut listener = Some(listener);
@@ -341,6 +343,7 @@ fn transports(
             net.lane_count = u16::try_from(config.workers).expect("64 workers at most");
             net.listen = listener.take();
             net.peers.clone_from(&config.peers);
+            net.stores = Some(Arc::clone(stores));
             net.write_queue_bytes_max = config.peer_queue_bytes_max;
             net.seed = config.seed ^ lane as u64;
             net.insecure = config.insecure;

@@ -85,6 +85,7 @@ impl LogSlot {
     fn add(&mut self, shard: usize, write: RoundWrite) {
         self.bytes += write.bytes.len();
         self.batch.records.extend(write.records);
+        self.batch.peers.extend(write.peers);
         if let Some(retention) = write.retention {
             self.retained[shard] = retention;
             self.batch.delete_below = self.needed_from();
@@ -125,6 +126,7 @@ impl LogSlot {
         }
         self.batch.parts.clear();
         self.batch.records.clear();
+        self.batch.peers.clear();
         self.batch.delete_below = None;
         self.bytes = 0;
         self.metrics.syncs.add(1);

@@ -26,7 +26,7 @@ fn what_is_written_comes_back_after_a_clean_shutdown() {
         let two = LogBatch {
             parts: vec![part(2, 10), part(3, 40_000)],
             records: vec![(2, record(9).into()), (7, record(5).into())],
-            delete_below: None,
+            ..LogBatch::default()
         };
         let second = log.write(&two).unwrap();
         assert_eq!(second.number, first.number + 1);

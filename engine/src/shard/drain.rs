@@ -296,6 +296,7 @@ impl Shard {
             bytes,
             blocks: done.blocks,
             records: done.records,
+            peers: done.peers,
             retention: done.retention,
         })
     }

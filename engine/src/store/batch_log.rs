@@ -1,7 +1,7 @@
 //! [`BatchLog`]: the log of a store on a database, one batch and one synced write for all groups.
 //!
-//! A write is one batch header, the rounds' buffers as they are, and the changed group records. The header goes
-//! first, so that `wal_scan` finds it at a fixed place. What is dead is known by number (`first_live` in the
+//! A write is one batch header, the rounds' buffers as they are, the changed group records, and the stores of nodes
+//! that were just met. The header goes first, so that `wal_scan` finds it at a fixed place. What is dead is known by number (`first_live` in the
 //! headers); the database learns of it only when a memtable is about to be flushed, by one range deletion that lies
 //! inside that memtable: so dead data of the memtable is never flushed, files never overlap, and the log is never
 //! compacted. Dead files go whole.
@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::database::{Database, EPOCH_KEY, FORMAT_KEY, Family};
 use super::header::{self, BatchHeader};
 use super::identity::{FormatRecord, encode_epoch};
+use super::peers::{encode_peer, peer_key};
 use super::{
     GroupRecords, Identity, LogBatch, LogReader, LogStore, OpenError, OpenOptions, PARTS_MAX,
     PartVisitor, StoreError, WitnessWriter, Written,
@@ -161,7 +162,7 @@ impl<D: Database> BatchLog<D> {
         let header = self.next_header(batch)?;
         let number = header.number;
         let payload: usize = batch.parts.iter().map(|part| part.bytes.len() + 32).sum();
-        let records = batch.records.len() * 256;
+        let records = batch.records.len() * 256 + batch.peers.len() * 64;
         let full = flush || self.memtable_used + payload >= self.memtable_bytes;
 
         let database = &self.shared.database;
@@ -177,6 +178,9 @@ impl<D: Database> BatchLog<D> {
             self.scratch.clear();
             record.encode(&mut self.scratch);
             database.put(&mut write, Family::Group, &header::group_key(*group), &self.scratch);
+        }
+        for &(node, store_id) in &batch.peers {
+            database.put(&mut write, Family::Store, &peer_key(node), &encode_peer(store_id));
         }
         if let Some(epoch) = epoch {
             database.put(&mut write, Family::Store, EPOCH_KEY, &encode_epoch(epoch));

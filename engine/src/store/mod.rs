@@ -10,6 +10,7 @@
 //! | `error` | [`OpenError`], [`StoreError`], [`Amnesia`]: why a store does not open, why a write failed |
 //! | `record`, `records` | [`GroupRecord`] and its bytes; those of many groups |
 //! | `header` | [`BatchHeader`]: the link of a batch to the one before it |
+//! | `peers` | the stores of the other nodes, as they were first met; `forget` removes one |
 //! | `identity` | [`Identity`], the format record, random store ids |
 //! | `lock` | one process per store; the lock names its holder |
 //! | `witness` | the 512-byte second opinion about what was synced |
@@ -48,6 +49,7 @@ pub mod identity;
 pub mod lock;
 mod manifest;
 mod memory;
+mod peers;
 mod record;
 mod records;
 pub mod recovery;
@@ -60,6 +62,8 @@ pub mod witness;
 pub mod check;
 #[cfg(feature = "rocks")]
 mod damage;
+#[cfg(feature = "rocks")]
+mod forget;
 #[cfg(feature = "rocks")]
 mod format;
 #[cfg(feature = "rocks")]
@@ -88,6 +92,8 @@ pub use witness::{WitnessState, WitnessWriter};
 #[cfg(feature = "rocks")]
 pub use check::{CheckReport, check};
 #[cfg(feature = "rocks")]
+pub use forget::{ForgetError, forget_peer};
+#[cfg(feature = "rocks")]
 pub use rocks_db::RocksDatabase;
 #[cfg(feature = "rocks")]
 pub use rocks_log::{Opened, RocksLog};
@@ -112,6 +118,8 @@ pub struct LogBatch {
     pub parts: Vec<Part>,
     /// The groups whose record changed: group id and the whole new record. The last one of a group counts.
     pub records: Vec<(u64, Arc<GroupRecord>)>,
+    /// Nodes that were met for the first time, with their stores. Store 0 is none: the node is forgotten.
+    pub peers: Vec<(u64, u128)>,
     /// Batches with a lower number hold no live block any more. Never moves back; lower values are ignored.
     pub delete_below: Option<u64>,
 }
