@@ -5,6 +5,7 @@
 
 use kontiki::machine::NullMachine;
 use kontiki::store::{ForgetError, OpenError, OpenOptions, forget_peer};
+use kontiki::support::PairStatus;
 use kontiki::testing::{Cluster, Plan, node_dir, wait_until};
 use kontiki::{Bootstrap, Config, Engine};
 
@@ -31,9 +32,15 @@ fn write_all(nodes: &Cluster, what: &str) {
     }
 }
 
+/// Waits until all nodes are connected and support each other.
 fn wait_connected(nodes: &Cluster) {
     for node in &nodes.nodes {
-        let up = || node.status().unwrap().peers.iter().all(|peer| peer.connected).then_some(());
+        let up = || {
+            let status = node.status().unwrap();
+            let supported = |pair: &PairStatus| pair.given_for_us.and(pair.held_for_us).is_some();
+            let up = status.peers.iter().all(|peer| peer.connected);
+            (up && status.pairs.iter().all(supported)).then_some(())
+        };
         wait_until("connections", up).unwrap();
     }
 }
