@@ -26,7 +26,7 @@ use kontiki::store::{
 };
 use kontiki::support::Support;
 use kontiki::{Block, Bootstrap, CompletionQueue, Config, Durability, Index};
-use kontiki_net::{Net, NetConfig, Waker};
+use kontiki_net::{Net, NetConfig, Stores, Waker};
 use kontiki_raft::{Raft, Time};
 
 use super::fabric::{Fabric, address_of};
@@ -249,7 +249,8 @@ impl Running {
         let mut log = Log { node, log, state, trouble, rules: Arc::clone(&rules) };
         let table = records.iter().collect();
         let builders = rebuild(config, &mut log, &ranges_of(&table)?, &table)?;
-        let nets = transports(config, identity, fabric)?;
+        let stores = Arc::new(Stores::new(disk.log.peers()));
+        let nets = transports(config, identity, &stores, fabric)?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) =
             nets.iter().map(|net| door(config, net)).unzip();
         let groups: BTreeSet<u64> = records.iter().map(|(group, _)| *group).collect();
@@ -356,6 +357,7 @@ impl Running {
 fn transports(
     config: &Config,
     identity: Identity,
+    stores: &Arc<Stores>,
     fabric: &Fabric,
 ) -> Result<Vec<Net>, StartError> {
     let systems = fabric.start(config.node_id, identity.boot_epoch, config.workers);
@@ -366,6 +368,7 @@ fn transports(
         net.lane = lane;
         net.lane_count = u16::try_from(config.workers).expect("a few workers");
         net.peers.clone_from(&config.peers);
+        net.stores = Some(Arc::clone(stores));
         net.seed = config.seed ^ identity.boot_epoch ^ u64::from(lane) << 32;
         net.write_queue_bytes_max = config.peer_queue_bytes_max;
         nets.push(Net::with_system(net, Box::new(system)).map_err(StartError::Net)?);
