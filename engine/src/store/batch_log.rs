@@ -17,12 +17,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::database::{Database, EPOCH_KEY, FORMAT_KEY, Family};
 use super::header::{self, BatchHeader};
 use super::identity::{FormatRecord, encode_epoch};
-use super::peers::{encode_peer, peer_key};
+use super::peers::encode_peer;
 use super::{
     GroupRecords, Identity, LogBatch, LogReader, LogStore, OpenError, OpenOptions, PARTS_MAX,
     PartVisitor, StoreError, WitnessWriter, Written,
 };
 use crate::config::Durability;
+use crate::keys::peer_key;
 
 /// So much must be in memory before a log at rest moves it into tables: less is not worth the files, and a store that is
 /// written to now and then would make many.

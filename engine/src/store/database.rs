@@ -14,8 +14,9 @@ use super::chain::{Chain, Place};
 use super::files::Files;
 use super::header::{self, BatchHeader};
 use super::identity::{FormatRecord, decode_epoch};
-use super::peers::{decode_peer, parse_peer_key};
+use super::peers::decode_peer;
 use super::{Amnesia, GroupRecords, OpenError, OpenOptions, PartVisitor, RecordError, StoreError};
+use crate::keys::parse_peer_key;
 
 /// The key of the format record.
 pub(super) const FORMAT_KEY: &[u8] = b"format";

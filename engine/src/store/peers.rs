@@ -10,9 +10,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::RecordError;
 use super::record::{expect_zero, verify_crc};
 
-/// What the keys of these records begin with; the node's id follows, big-endian.
-const PREFIX: &[u8; 4] = b"peer";
-
 /// The version that is written, and the only one that is read.
 const VERSION: u16 = 1;
 
@@ -25,22 +22,6 @@ struct PeerBytes {
     store_id: U128,
 }
 const _: () = assert!(size_of::<PeerBytes>() == 24);
-
-/// The key of a node's record.
-#[must_use]
-pub(super) fn peer_key(node: u64) -> [u8; 12] {
-    let mut key = [0; 12];
-    key[..4].copy_from_slice(PREFIX);
-    key[4..].copy_from_slice(&node.to_be_bytes());
-    key
-}
-
-/// The node that a key of the family is about; `None` when it is another record's.
-#[must_use]
-pub(super) fn parse_peer_key(key: &[u8]) -> Option<u64> {
-    let node = key.strip_prefix(PREFIX)?;
-    Some(u64::from_be_bytes(node.try_into().ok()?))
-}
 
 /// A record's bytes. Store 0 is none: the node is forgotten.
 #[must_use]
@@ -80,11 +61,6 @@ mod tests {
 
     #[test]
     fn g10_records_come_back_and_flipped_bits_are_refused() {
-        assert_eq!(parse_peer_key(&peer_key(0x0102)), Some(0x0102));
-        assert!(peer_key(0xff) < peer_key(0x100), "keys are in the order of nodes");
-        for other in [&b"format"[..], b"epoch", b"peer", b"peer1234567", b"peer123456789"] {
-            assert_eq!(parse_peer_key(other), None);
-        }
         let bytes = encode_peer(9 << 90);
         assert_eq!(decode_peer(&bytes), Ok(9 << 90));
         for bit in 0..bytes.len() * 8 {

@@ -249,8 +249,7 @@ impl Running {
         let mut log = Log { node, log, state, trouble, rules: Arc::clone(&rules) };
         let table = records.iter().collect();
         let builders = rebuild(config, &mut log, &ranges_of(&table)?, &table)?;
-        let stores = Arc::new(Stores::new(disk.log.peers()));
-        let nets = transports(config, identity, &stores, fabric)?;
+        let nets = transports(config, identity, Stores::new(disk.log.peers()), fabric)?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) =
             nets.iter().map(|net| door(config, net)).unzip();
         let groups: BTreeSet<u64> = records.iter().map(|(group, _)| *group).collect();
@@ -357,9 +356,10 @@ impl Running {
 fn transports(
     config: &Config,
     identity: Identity,
-    stores: &Arc<Stores>,
+    stores: Stores,
     fabric: &Fabric,
 ) -> Result<Vec<Net>, StartError> {
+    let stores = Arc::new(stores);
     let systems = fabric.start(config.node_id, identity.boot_epoch, config.workers);
     let mut nets = Vec::new();
     for (lane, system) in (0..).zip(systems) {
@@ -368,7 +368,7 @@ fn transports(
         net.lane = lane;
         net.lane_count = u16::try_from(config.workers).expect("a few workers");
         net.peers.clone_from(&config.peers);
-        net.stores = Some(Arc::clone(stores));
+        net.stores = Some(Arc::clone(&stores));
         net.seed = config.seed ^ identity.boot_epoch ^ u64::from(lane) << 32;
         net.write_queue_bytes_max = config.peer_queue_bytes_max;
         nets.push(Net::with_system(net, Box::new(system)).map_err(StartError::Net)?);
