@@ -273,3 +273,61 @@ fn a_terminated_leader_hands_its_groups_over() {
     assert_eq!(report["outcome"], "not_applied");
     assert!([2, 3].contains(&report["leader"].as_u64().unwrap()));
 }
+
+/// Hazard G10, as an operator meets it: a node whose directory was deleted comes back under its old id.
+#[test]
+fn g10_a_wiped_node_is_refused_in_words_until_it_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let trio = Trio::new(dir.path(), 2);
+    let mut nodes = trio.start_all();
+    wait_all_led(&nodes.iter().collect::<Vec<_>>());
+    let name = trio.data_dir(1).display().to_string();
+    let met = || {
+        let info = raftctl_json(&["store", "info", "--data-dir", &name]);
+        let peers = info["peers"].as_array().unwrap().clone();
+        (peers.len() == 2).then_some(peers)
+    };
+    let peers = wait_until("node 1 to have met both", met).unwrap();
+    assert_eq!((peers[0]["node"].as_u64(), peers[1]["node"].as_u64()), (Some(2), Some(3)));
+
+    let wiped = nodes.pop().unwrap();
+    let store = wiped.json("/v1/status")["store"].as_str().unwrap().to_owned();
+    assert_eq!(peers[1]["store"].as_str(), Some(format!("0x{store}").as_str()));
+    wiped.signal("-TERM");
+    assert_eq!(wiped.wait().0.code(), Some(0));
+    std::fs::remove_dir_all(trio.data_dir(3)).unwrap();
+    let wiped = trio.start(3);
+    let reason = |node: &Node, peer: u64| {
+        let status = node.json("/v1/status");
+        let peers = status["peers"].as_array().unwrap().clone();
+        let found = peers.into_iter().find(|p| p["node"].as_u64() == Some(peer)).unwrap();
+        found["reason"].as_str().unwrap_or_default().to_owned()
+    };
+    let refused = || reason(&nodes[0], 3).contains("lost its memory").then_some(());
+    wait_until("a refusal", refused).unwrap();
+    let told = || reason(&wiped, 1).contains("had another store before").then_some(());
+    wait_until("its reason", told).unwrap();
+    for node in [&nodes[0], &wiped] {
+        let metrics = String::from_utf8(node.get("/metrics").body).unwrap();
+        let line = metrics.lines().find(|line| line.starts_with("kontiki_wrong_stores_total{"));
+        assert!(!line.unwrap().ends_with("} 0"), "{line:?}");
+    }
+    common::put(&nodes.iter().collect::<Vec<_>>(), "k", b"by the two others");
+
+    let forget = ["store", "forget-peer", "3", "--data-dir", &name];
+    let locked = raftctl(&forget);
+    assert_eq!((locked.code, locked.err.lines().count()), (Some(8), 1), "{}", locked.err);
+    assert!(locked.err.contains("in use by process"), "{}", locked.err);
+    let first = nodes.remove(0);
+    first.signal("-TERM");
+    assert_eq!(first.wait().0.code(), Some(0));
+    let unknown = raftctl(&["store", "forget-peer", "9", "--data-dir", &name]);
+    assert_eq!(unknown.code, Some(6), "{}", unknown.err);
+    assert!(unknown.err.contains("node 9, only for 2, 3"), "{}", unknown.err);
+    let done = raftctl_json(&forget);
+    assert_eq!(done["store"].as_str(), Some(format!("0x{store}").as_str()), "{done}");
+    assert_eq!(raftctl(&forget).code, Some(6), "it is forgotten already");
+    let info = raftctl_json(&["store", "info", "--data-dir", &name]);
+    assert_eq!(info["peers"].as_array().unwrap().len(), 1);
+    assert_eq!(raftctl(&["store", "check", "--data-dir", &name]).code, Some(0));
+}
