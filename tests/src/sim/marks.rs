@@ -57,6 +57,8 @@ pub enum Mark {
     TermLost,
     /// A node does not start any more, since its disk has lost something.
     Retired,
+    /// A node comes back with an empty store.
+    Wiped,
     /// A leader could serve reads by a lease of nodes.
     Leased,
 }
@@ -88,6 +90,7 @@ pub const ALL: &[Mark] = &[
     Mark::SyncFailed,
     Mark::TermLost,
     Mark::Retired,
+    Mark::Wiped,
     Mark::Leased,
 ];
 

@@ -67,8 +67,19 @@ impl Disk {
     /// # Errors
     /// When plan and bootstrap do not fit together.
     pub fn format(config: &Config, bootstrap: &Bootstrap) -> Result<Self, StartError> {
+        Self::format_as(config, bootstrap, 0x1000 + u128::from(config.node_id))
+    }
+
+    /// The disk of a new store with this id.
+    ///
+    /// # Errors
+    /// As [`Self::format`].
+    pub fn format_as(
+        config: &Config,
+        bootstrap: &Bootstrap,
+        store_id: u128,
+    ) -> Result<Self, StartError> {
         let records = first_records(config, bootstrap)?;
-        let store_id = 0x1000 + u128::from(config.node_id);
         let (cluster_id, node_id) = (config.cluster_id, config.node_id);
         let identity = Identity { cluster_id, node_id, store_id, boot_epoch: 0 };
         let log = MemoryLog::new(identity, records.iter().collect(), Durability::Os);

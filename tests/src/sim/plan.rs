@@ -215,6 +215,14 @@ pub enum What {
         /// Only a bit.
         flip: bool,
     },
+    /// The disk of this node is replaced by an empty one, and it starts again under its old name. Nobody may listen to it
+    /// any more. As with `Rot`, a plan has it once, and not with that.
+    Wipe {
+        /// Which one.
+        node: u64,
+        /// For how long it stays down.
+        down_us: u64,
+    },
     /// The next sync of this node fails, and the process with it.
     SyncError {
         /// Which one.

@@ -11,6 +11,7 @@ mod clients;
 mod faults;
 mod heal;
 mod leases;
+mod wiped;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -35,6 +36,7 @@ use super::node::{Disk, Rules, Running, config_of};
 use super::plan::Plan;
 use super::random::Rng;
 use super::trace::What;
+use wiped::Strange;
 
 /// How long the world may take to be well again after the last fault.
 pub const HEAL_US: u64 = 30_000_000;
@@ -95,6 +97,8 @@ struct Site {
     rotten: bool,
     /// It has noticed, and does not start any more.
     pub(super) retired: bool,
+    /// Its disk was replaced by an empty one; it runs, and nobody may listen to it.
+    wiped: bool,
     /// What a lying disk will give back.
     old: Option<MemoryLog>,
     clock: Clock,
@@ -136,6 +140,7 @@ pub struct World {
     heard: Vec<u64>,
     answers: Vec<Completion>,
     copies: Copies,
+    strange: Strange,
 }
 
 fn place(node: u64) -> usize {
@@ -168,6 +173,7 @@ impl World {
                 down_us: 0,
                 rotten: false,
                 retired: false,
+                wiped: false,
                 old: None,
                 clock: Clock::new(0, dice.between(1_000_000, 1_000_000_000_000)),
                 config,
@@ -191,6 +197,7 @@ impl World {
             sent: Vec::new(),
             heard: Vec::new(),
             answers: Vec::new(),
+            strange: Strange::new(plan.nodes, plan.groups),
             copies: Copies::new(plan.copies, Rng::stream(plan.seed, "copies")),
             plan,
         };
@@ -334,11 +341,12 @@ impl World {
     }
 
     fn start(&mut self, node: u64) {
+        let rules = self.rules_of(node);
         let site = &mut self.sites[place(node)];
         let now = Time(site.clock.local(self.now));
         let boot = site.disk.log.identity().boot_epoch;
         self.rules.lock().expect("one thread").trace.note(node, What::Start, 0, [boot, 0, 0]);
-        match Running::start(&site.config, &site.disk, &self.fabric, &self.rules, now) {
+        match Running::start(&site.config, &site.disk, &self.fabric, &rules, now) {
             Ok(_) if site.rotten && !self.plan.rots_by_flip() => {
                 self.fail(None, format!("node {node} starts although its disk has lost a batch"));
             }
@@ -406,9 +414,9 @@ impl World {
         let life = site.life;
         self.push(self.now + down_us, Event::Start(node, life));
         let down = self.sites.iter().filter(|site| site.running.is_none()).count();
+        self.rules_of(node).lock().expect("one thread").crashed(node, last);
         let mut rules = self.rules();
         rules.trace.note(node, What::Stop, 0, [u64::from(power), 0, 0]);
-        rules.crashed(node, last);
         if down == self.sites.len() {
             rules.marks.set(Mark::AllDown);
         }
@@ -449,7 +457,7 @@ impl World {
     fn copy(&mut self, number: usize) {
         let Some(Sent { from, to, lane, bytes, .. }) = self.copies.take(number) else { return };
         let site = &mut self.sites[place(to)];
-        if site.busy_until > self.now || site.writes_inline {
+        if site.busy_until > self.now || site.writes_inline || site.wiped {
             return; // A copy that comes at a bad time is no loss.
         }
         let now = Time(site.clock.local(self.now));
@@ -479,15 +487,21 @@ impl World {
         let now = self.now;
         self.fabric.take_sent(&mut self.sent);
         self.fabric.take_heard(&mut self.heard);
-        let mut rules = self.rules.lock().expect("one thread");
+        let rules = self.rules_of(node);
+        let mut rules = rules.lock().expect("one thread");
         let site = &mut self.sites[place(node)];
+        let taken_in = !site.wiped && self.strange.has_any(&self.heard);
         let running = site.running.as_mut().expect("it had its turn");
         for number in self.heard.drain(..) {
             rules.heard(node, number, |group| running.raft(group).map(Raft::term));
         }
         for sent in self.sent.drain(..) {
             rules.sent(&sent);
-            self.copies.offer(now, sent);
+            if site.wiped {
+                self.strange.sent(sent.number);
+            } else {
+                self.copies.offer(now, sent);
+            }
         }
         let inline = running.unreported.is_none() && site.disk.log.unsynced() > 0;
         let shard = running.desks[lane].worker.shard();
@@ -499,6 +513,9 @@ impl World {
             rules.observe(node, shard.group(*looked), shard.raft(*looked));
         }
         drop(rules);
+        if taken_in {
+            self.fail(None, format!("node {node} takes the word of a node with an empty store"));
+        }
         self.check_leases(node, lane);
         let site = &mut self.sites[place(node)];
         if inline {
@@ -559,7 +576,7 @@ impl World {
         }
         site.disk.log.sync().expect("its failures are the simulator's own");
         let last = site.disk.log.numbers().1;
-        self.rules().durable(node, last);
+        self.rules_of(node).lock().expect("one thread").durable(node, last);
     }
 
     fn synced(&mut self, node: u64) {

@@ -92,6 +92,10 @@ impl Plan {
         if nodes > 2 && rng.chance(60) {
             let what = What::Rot { node: rng.between(1, nodes), flip: rng.chance(500) };
             plan.faults.push(Fault { at_us: rng.below(run_us), what });
+        } else if nodes > 2 && rng.chance(40) {
+            let what =
+                What::Wipe { node: rng.between(1, nodes), down_us: rng.scale(10_000, 4_000_000) };
+            plan.faults.push(Fault { at_us: rng.below(run_us), what });
         }
         plan.faults.sort_by_key(|fault| fault.at_us);
         plan

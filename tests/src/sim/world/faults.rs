@@ -57,6 +57,7 @@ impl World {
                 site.disk.trouble.fail_next.store(true, Ordering::Relaxed);
             }
             FaultKind::Rot { node, flip } => self.rot(node, flip),
+            FaultKind::Wipe { node, down_us } => self.wipe(node, down_us),
             FaultKind::Foreign { node, claims } => self.foreign(node, claims),
         }
     }

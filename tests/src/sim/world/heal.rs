@@ -80,7 +80,7 @@ impl World {
     pub(super) fn leaderless(&self) -> Option<(u64, String)> {
         (1..=self.plan.groups).find_map(|group| {
             let leaders =
-                self.sites.iter().filter(|site| !site.retired).map(|site| {
+                self.sites.iter().filter(|site| site.counts()).map(|site| {
                     site.running.as_ref().and_then(|running| running.router.leader(group))
                 });
             let leaders: Vec<Option<u64>> = leaders.collect();
@@ -97,7 +97,7 @@ impl World {
             let seen: Vec<Option<(u64, u64)>> = self
                 .sites
                 .iter()
-                .filter(|site| !site.retired)
+                .filter(|site| site.counts())
                 .map(|site| {
                     let running = site.running.as_ref()?;
                     let worker = &running.desks[running.lane_of(group)].worker;
@@ -117,7 +117,7 @@ impl World {
     pub(super) fn wrong_key(&self, group: u64) -> Option<String> {
         let rules = self.rules();
         let state = rules.state(group);
-        self.sites.iter().zip(1..).filter(|(site, _)| !site.retired).find_map(|(site, node)| {
+        self.sites.iter().zip(1..).filter(|(site, _)| site.counts()).find_map(|(site, node)| {
             let running = site.running.as_ref()?;
             let (view, lane) = (&running.view, running.lane_of(group));
             self.load.keys(group).iter().find_map(|key| {
