@@ -290,7 +290,9 @@ impl Ledger {
         }
         let other = *ledger.leaders.entry(term).or_insert(node);
         let earlier = ledger.applied.partition_point(|span| span.term < term);
-        let must = earlier.checked_sub(1).map(|at| ledger.applied[at]);
+        // Who hears late that it leads may lack what was proposed before its term and committed in a later one.
+        let late = ledger.leaders.last_key_value().is_some_and(|(&last, _)| last > term);
+        let must = earlier.checked_sub(1).filter(|_| !late).map(|at| ledger.applied[at]);
         if other != node {
             let what = format!("election safety: nodes {other} and {node} lead in term {term}");
             self.fail(Some(group), what);

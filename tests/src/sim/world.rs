@@ -489,6 +489,8 @@ impl World {
         self.fabric.take_heard(&mut self.heard);
         let rules = self.rules_of(node);
         let mut rules = rules.lock().expect("one thread");
+        // A node that ended in its turn may have sent something before.
+        let strange: Vec<bool> = self.sites.iter().map(|site| site.wiped).collect();
         let site = &mut self.sites[place(node)];
         let taken_in = !site.wiped && self.strange.has_any(&self.heard);
         let running = site.running.as_mut().expect("it had its turn");
@@ -497,7 +499,7 @@ impl World {
         }
         for sent in self.sent.drain(..) {
             rules.sent(&sent);
-            if site.wiped {
+            if strange[place(sent.from)] {
                 self.strange.sent(sent.number);
             } else {
                 self.copies.offer(now, sent);
