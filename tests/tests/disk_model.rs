@@ -88,7 +88,7 @@ impl Script {
         let part = Part { bytes: Arc::new(bytes_of(self.seed, number, len)), blocks: 1 };
         let delete_below = number.is_multiple_of(5).then(|| number.saturating_sub(12));
         let records = vec![(GROUP, Arc::new(record(number)))];
-        LogBatch { parts: vec![part], records, delete_below }
+        LogBatch { parts: vec![part], records, delete_below, ..LogBatch::default() }
     }
 }
 
