@@ -137,7 +137,8 @@ impl World {
         let identity = kontiki_net::Identity {
             cluster_id: CLUSTER + 1,
             node_id: claims,
-            store_id: 0xf0,
+            // It even has the store's id: only the cluster tells it apart.
+            store_id: self.sites[place(claims)].disk.log.identity().store_id,
             epoch: 1,
             lane_count: u16::try_from(self.plan.workers).expect("a few workers"),
         };
