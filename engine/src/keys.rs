@@ -8,7 +8,6 @@
 //! | `log/`, family `batch` | [`Key::Batch`] | batch u64, part u16 | log writer | the batch's last live block is compacted |
 //! | `log/`, family `group` | [`Key::Group`] | group u64 | log writer | the replica is destroyed |
 //! | `log/`, family `store` | [`Key::Store`] | name | open and format | the store |
-//! | `log/`, family `store` | [`Key::Peer`] | `peer`, node u64 | log writer | an operator has the node forgotten |
 //! | `state/` | [`Key::User`] | `k`, user key | the shard that serves the key | deleted by a client |
 //! | `state/` | [`Key::Applied`] | `r`, group u64 | the shard of the group | the replica is destroyed |
 //! | `state/` | [`Key::Identity`] | `i` | open | the store |
@@ -31,8 +30,6 @@ pub enum Key<'a> {
     Group(u64),
     /// A record of the store itself.
     Store(StoreName),
-    /// Which store another node had when it was first met.
-    Peer(u64),
     /// A client's key.
     User(&'a [u8]),
     /// How far a group is applied in the state.
@@ -87,8 +84,6 @@ impl StoreName {
     }
 }
 
-/// What the keys of other nodes' stores begin with.
-pub const PEER_TAG: &[u8; 4] = b"peer";
 /// First byte of every user key in `state/`.
 pub const USER_TAG: u8 = b'k';
 /// First byte of every applied record in `state/`.
@@ -134,7 +129,7 @@ impl<'a> Key<'a> {
         match self {
             Self::Batch { .. } => Family::Batch,
             Self::Group(_) => Family::Group,
-            Self::Store(_) | Self::Peer(_) => Family::Store,
+            Self::Store(_) => Family::Store,
             Self::User(_) | Self::Applied(_) | Self::Identity => Family::State,
         }
     }
@@ -145,7 +140,6 @@ impl<'a> Key<'a> {
             Self::Batch { number, part } => out.extend_from_slice(&batch_key(number, part)),
             Self::Group(group) => out.extend_from_slice(&group_key(group)),
             Self::Store(name) => out.extend_from_slice(name.as_bytes()),
-            Self::Peer(node) => out.extend_from_slice(&peer_key(node)),
             Self::User(key) => {
                 out.push(USER_TAG);
                 out.extend_from_slice(key);
@@ -171,7 +165,6 @@ impl<'a> Key<'a> {
                 .into_iter()
                 .find(|name| name.as_bytes() == bytes)
                 .map(Self::Store)
-                .or_else(|| parse_peer_key(bytes).map(Self::Peer))
                 .ok_or(KeyError::Name),
             Family::State => match bytes.split_first() {
                 Some((&USER_TAG, key)) => Ok(Self::User(key)),
@@ -213,22 +206,6 @@ pub fn group_key(group: u64) -> [u8; 8] {
 #[must_use]
 pub fn parse_group_key(key: &[u8]) -> Option<u64> {
     be_u64(key)
-}
-
-/// The key of the store of `node` in family `store`.
-#[must_use]
-#[expect(clippy::big_endian_bytes, reason = "byte order is key order")]
-pub fn peer_key(node: u64) -> [u8; 12] {
-    let mut key = [0; 12];
-    key[..4].copy_from_slice(PEER_TAG);
-    key[4..].copy_from_slice(&node.to_be_bytes());
-    key
-}
-
-/// The node whose store has this key; `None` when it is another record's.
-#[must_use]
-pub fn parse_peer_key(key: &[u8]) -> Option<u64> {
-    be_u64(key.strip_prefix(PEER_TAG)?)
 }
 
 /// The key of the applied record of `group` in `state/`.
@@ -284,7 +261,6 @@ mod tests {
             Key::Group(7),
             Key::Store(StoreName::Format),
             Key::Store(StoreName::BootEpoch),
-            Key::Peer(300),
             Key::User(b"hello"),
             Key::User(b""),
             Key::Applied(300),
@@ -298,14 +274,12 @@ mod tests {
         assert!(batch_key(1, 9) < batch_key(2, 0));
         assert!(batch_key(255, 0) < batch_key(256, 0));
         assert!(applied_key(255) < applied_key(256));
-        assert!(peer_key(255) < peer_key(256));
     }
 
     #[test]
     fn the_bytes_of_keys_are_fixed() {
         assert_eq!(batch_key(0x0102_0304_0506_0708, 0x090a), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         assert_eq!(applied_key(1), *b"r\0\0\0\0\0\0\0\x01");
-        assert_eq!(peer_key(1), *b"peer\0\0\0\0\0\0\0\x01");
     }
 
     #[test]
@@ -318,7 +292,6 @@ mod tests {
         assert_eq!(Key::parse(Family::State, b"z"), Err(KeyError::Tag(Some(b'z'))));
         assert_eq!(Key::parse(Family::State, b""), Err(KeyError::Tag(None)));
         assert_eq!(Key::parse(Family::Store, b"other"), Err(KeyError::Name));
-        assert_eq!(Key::parse(Family::Store, b"peer1234567"), Err(KeyError::Name));
     }
 
     #[test]

@@ -203,7 +203,6 @@ pub mod kvstore;
 pub mod log;
 pub mod machine;
 mod maintenance;
-mod meeting;
 pub mod metrics;
 #[cfg(feature = "rocks")]
 mod node;

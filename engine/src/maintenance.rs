@@ -1,13 +1,11 @@
-//! The thread for what must not hold up a worker: flush cycles, the witness, and bringing the log to rest.
+//! The thread for what must not hold up a worker: flush cycles and the witness.
 //!
 //! It wakes when there is something to do and sleeps otherwise; an idle store has no timer here.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, after, never, select};
-
-use parking_lot::Mutex;
+use crossbeam::channel::{Receiver, RecvTimeoutError, select};
 
 use crate::clock::Clock;
 use crate::error::Fatal;
@@ -15,13 +13,9 @@ use crate::machine::FlushJob;
 use crate::router::{Router, ToWorker};
 use crate::shard::AppliedMarks;
 use crate::store::WitnessWriter;
-use crate::writer::LogSlot;
 
 /// How long the witness may lag behind the last sync, in a store that is written to.
 const WITNESS_INTERVAL: Duration = Duration::from_millis(50);
-
-/// After so long without a sync the log rests, and gives back the memory that it still holds.
-const REST: Duration = Duration::from_secs(2);
 
 /// A flush cycle of one shard.
 pub struct Chore {
@@ -56,54 +50,36 @@ pub(crate) struct Maintenance {
     pub(crate) router: Arc<Router>,
     pub(crate) witness: WitnessWriter,
     pub(crate) clock: Clock,
-    pub(crate) log: Arc<Mutex<LogSlot>>,
-}
-
-/// What is due when nothing more comes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Due {
-    Nothing,
-    /// The witness is behind.
-    Witness,
-    /// The log may rest.
-    Rest,
 }
 
 impl Maintenance {
     /// Works until every sender is gone, and gives the witness back for the last word.
     pub(crate) fn run(mut self) -> Result<WitnessWriter, Fatal> {
-        let mut due = Due::Nothing;
+        let mut behind = false;
         loop {
-            let chore = match due {
-                Due::Witness => match self.chores.recv_timeout(WITNESS_INTERVAL) {
+            let chore = if behind {
+                match self.chores.recv_timeout(WITNESS_INTERVAL) {
                     Ok(chore) => Some(chore),
                     Err(RecvTimeoutError::Timeout) => None,
                     Err(RecvTimeoutError::Disconnected) => return Ok(self.witness),
-                },
-                Due::Rest | Due::Nothing => {
-                    let rest = if due == Due::Rest { after(REST) } else { never() };
-                    select! {
-                        recv(self.chores) -> chore => match chore {
-                            Ok(chore) => Some(chore),
-                            Err(_) => return Ok(self.witness),
-                        },
-                        recv(self.synced) -> _ => {
-                            due = Due::Witness;
-                            continue;
-                        }
-                        recv(rest) -> _ => None,
+                }
+            } else {
+                select! {
+                    recv(self.chores) -> chore => match chore {
+                        Ok(chore) => Some(chore),
+                        Err(_) => return Ok(self.witness),
+                    },
+                    recv(self.synced) -> _ => {
+                        behind = true;
+                        continue;
                     }
                 }
             };
-            match (chore, due) {
-                (Some(chore), _) => chore.carry_out(&self.router)?,
-                (None, Due::Witness) => {
+            match chore {
+                Some(chore) => chore.carry_out(&self.router)?,
+                None => {
                     self.witness.maybe_write(self.clock.now().0).map_err(Fatal::Log)?;
-                    due = if self.synced.try_recv().is_ok() { Due::Witness } else { Due::Rest };
-                }
-                (None, Due::Rest | Due::Nothing) => {
-                    let wrote = self.log.lock().rest().map_err(Fatal::Log)?;
-                    due = if wrote { Due::Witness } else { Due::Nothing };
+                    behind = self.synced.try_recv().is_ok();
                 }
             }
         }

@@ -78,7 +78,6 @@ metrics! {
     net_reads: "counter", "Read calls on peer sockets.";
     net_writes: "counter", "Write calls on peer sockets.";
     connections_refused: "counter", "Connections that could not be made or were refused in their handshake.";
-    wrong_stores: "counter", "Connections that one side refused because it knows the other node with another store.";
     disconnects: "counter", "Connections to peers that ended, for whatever reason.";
     log_loads: "counter", "Rounds read back from the log because they were no longer in memory.";
     cache_bytes: "gauge", "Bytes of recent rounds kept in memory.";

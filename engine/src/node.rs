@@ -13,7 +13,7 @@ use std::thread::{Builder as ThreadBuilder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use kontiki_net::{Net, NetConfig, Stores};
+use kontiki_net::{Net, NetConfig};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
@@ -172,8 +172,7 @@ fn open_over<S: Machines>(
 
     let listener = bind(&config)?;
     let listen = listener.local_addr().map_err(StartError::Listen)?;
-    let stores = Arc::new(Stores::new(opened.peers));
-    let nets = transports(&config, &opened.identity, &stores, listener)?;
+    let nets = transports(&config, &opened.identity, listener)?;
     let (inboxes, receivers): (Vec<_>, Vec<_>) = nets
         .iter()
         .map(|net| Inbox::new(config.inbox_bytes_max, net.waker()))
@@ -254,7 +253,6 @@ impl Office {
             router: Arc::clone(router),
             witness,
             clock,
-            log: Arc::clone(&log),
         };
         let (router, metrics) = (Arc::clone(router), Arc::clone(metrics));
         Self { router, metrics, clock, log, reader, writer, maintenance, jobs, chores, synced }
@@ -331,7 +329,6 @@ fn bind(config: &Config) -> Result<TcpListener, StartError> {
 fn transports(
     config: &Config,
     identity: &Identity,
-    stores: &Arc<Stores>,
     listener: TcpListener,
 ) -> Result<Vec<Net>, StartError> {
     let mut listener = Some(listener);
@@ -343,7 +340,6 @@ fn transports(
             net.lane_count = u16::try_from(config.workers).expect("64 workers at most");
             net.listen = listener.take();
             net.peers.clone_from(&config.peers);
-            net.stores = Some(Arc::clone(stores));
             net.write_queue_bytes_max = config.peer_queue_bytes_max;
             net.seed = config.seed ^ lane as u64;
             net.insecure = config.insecure;

@@ -13,8 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::Sender;
-use kontiki_net::{Block, BlockKind, ConnError, DecodeError, DownReason};
-use kontiki_net::{Frame, Net, NetEvent, Outbox};
+use kontiki_net::{Block, BlockKind, DecodeError, Frame, Net, NetEvent, Outbox};
 use kontiki_raft::Time;
 use parking_lot::Mutex;
 
@@ -24,7 +23,6 @@ use crate::config::LogWriter;
 use crate::error::Fatal;
 use crate::machine::{Answers, StateMachine};
 use crate::maintenance::Chore;
-use crate::meeting::Meeting;
 use crate::metrics::Metrics;
 use crate::router::{Ask, Inbox, InboxReceiver, PeerState, Router, ToWorker};
 use crate::shard::{Links, Output, RoundWrite, Shard};
@@ -138,8 +136,6 @@ pub struct Worker<M> {
     flushing: Flushing,
     /// Rounds with the writer's thread: since when.
     with_writer: VecDeque<Time>,
-    /// Nodes that were met for the first time.
-    meeting: Meeting,
     /// The node's support, if this worker keeps it.
     beating: Option<Beating>,
     /// The time, where somebody else says it.
@@ -171,7 +167,6 @@ impl<M: StateMachine> Worker<M> {
             parts.shard.hold_votes(now, from);
         }
         let beating = parts.support.take().map(Beating::new);
-        let meeting = Meeting::new(parts.net.stores());
         // What recovery found counts as written since the last cycle, or restarts would let it grow for ever.
         let (last_us, bytes_since) = (now.0, parts.shard.retained_bytes());
         let flushing = Flushing { last_us, bytes_since, ..Flushing::default() };
@@ -182,7 +177,6 @@ impl<M: StateMachine> Worker<M> {
             taken: Vec::new(),
             flushing,
             with_writer: VecDeque::new(),
-            meeting,
             beating,
             told: None,
             peers: Vec::new(),
@@ -287,7 +281,6 @@ impl<M: StateMachine> Worker<M> {
     fn take_events(&mut self, now: Time) {
         while let Some(event) = self.parts.net.next_event() {
             match event {
-                NetEvent::Met { node, store_id } => self.parts.shard.met(node, store_id),
                 NetEvent::PeerUp { node, epoch, .. } => {
                     self.note_peer(node, true, None);
                     if let Some(beating) = &mut self.beating {
@@ -298,15 +291,11 @@ impl<M: StateMachine> Worker<M> {
                 NetEvent::PeerDown { node, reason } => {
                     self.note_peer(node, false, Some(reason.to_string()));
                     self.parts.metrics.disconnects.add(1);
-                    if let DownReason::Conn(error) = &reason {
-                        self.count_wrong_store(error);
-                    }
                     self.parts.shard.peer_down(now, node);
                 }
                 NetEvent::Writable { node } => self.parts.shard.peer_writable(node),
                 NetEvent::Refused { node, error, .. } => {
                     self.parts.metrics.connections_refused.add(1);
-                    self.count_wrong_store(&error);
                     let known = node.filter(|&node| !self.is_connected(node));
                     if let Some(node) = known {
                         self.note_peer(node, false, Some(error.to_string()));
@@ -321,19 +310,10 @@ impl<M: StateMachine> Worker<M> {
         }
     }
 
-    fn count_wrong_store(&self, error: &ConnError) {
-        self.parts.metrics.wrong_stores.add(u64::from(error.is_wrong_store()));
-    }
-
     /// The oldest round that was with the writer is durable.
     fn returned(&mut self) {
         self.with_writer.pop_front().expect("a round was handed to the writer");
         self.parts.router.note_oldest_round(self.parts.number, self.with_writer.front());
-    }
-
-    fn persisted(&mut self, seq: u64, number: u64, part: u16) {
-        self.parts.shard.persisted(seq, number, part);
-        self.meeting.persisted(seq, &self.parts.router);
     }
 
     fn note_peer(&mut self, node: u64, connected: bool, reason: Option<String>) {
@@ -404,7 +384,7 @@ impl<M: StateMachine> Worker<M> {
         match message {
             ToWorker::Persisted { seq, number, part } => {
                 self.returned();
-                self.persisted(seq, number, part);
+                self.parts.shard.persisted(seq, number, part);
             }
             ToWorker::Said(said) => said.tell(now, &mut self.parts.shard),
             ToWorker::Flushed { marks } => {
@@ -430,9 +410,6 @@ impl<M: StateMachine> Worker<M> {
         let WorkerParts { net, shard, .. } = &mut self.parts;
         let write = shard.end_round(&mut NetLinks(net), &mut self.out);
         net.flush(write.as_ref().map(|write| &write.bytes));
-        if let Some(write) = &write {
-            self.meeting.sealed(write);
-        }
         let inline = match write {
             Some(write) if self.writes_inline(&write, more) => Some(write),
             Some(write) => {
@@ -448,7 +425,7 @@ impl<M: StateMachine> Worker<M> {
             self.flushing.bytes_since += write.bytes.len() as u64;
             self.parts.metrics.rounds.add(1);
             let placed = self.parts.log.lock().write_inline(write).map_err(Fatal::Log)?;
-            self.persisted(placed.seq, placed.number, placed.part);
+            self.parts.shard.persisted(placed.seq, placed.number, placed.part);
             self.parts.synced.try_send(()).ok();
         }
         Ok(())

@@ -85,7 +85,6 @@ impl LogSlot {
     fn add(&mut self, shard: usize, write: RoundWrite) {
         self.bytes += write.bytes.len();
         self.batch.records.extend(write.records);
-        self.batch.peers.extend(write.peers);
         if let Some(retention) = write.retention {
             self.retained[shard] = retention;
             self.batch.delete_below = self.needed_from();
@@ -126,7 +125,6 @@ impl LogSlot {
         }
         self.batch.parts.clear();
         self.batch.records.clear();
-        self.batch.peers.clear();
         self.batch.delete_below = None;
         self.bytes = 0;
         self.metrics.syncs.add(1);
@@ -138,15 +136,6 @@ impl LogSlot {
     pub(crate) fn write_inline(&mut self, write: RoundWrite) -> Result<Placed, StoreError> {
         self.add(0, write);
         Ok(self.write()?.pop().expect("one round was put in"))
-    }
-
-    /// The store rests: what the log holds in memory may go. True when that took a batch.
-    pub(crate) fn rest(&mut self) -> Result<bool, StoreError> {
-        let needed = self.needed_from();
-        let Some(number) = self.log.rest(needed)? else { return Ok(false) };
-        self.last = number;
-        self.metrics.syncs.add(1);
-        Ok(true)
     }
 
     /// Writes the last round of shard `shard`, which nobody waits for any more.

@@ -4,8 +4,6 @@
 
 mod store_common;
 
-use std::ops::Range;
-
 use kontiki::Durability;
 use kontiki::store::{
     GroupRecords, Identity, LogBatch, LogStore as _, OpenError, OpenOptions, RocksLog, StoreView,
@@ -26,7 +24,7 @@ fn what_is_written_comes_back_after_a_clean_shutdown() {
         let two = LogBatch {
             parts: vec![part(2, 10), part(3, 40_000)],
             records: vec![(2, record(9).into()), (7, record(5).into())],
-            ..LogBatch::default()
+            delete_below: None,
         };
         let second = log.write(&two).unwrap();
         assert_eq!(second.number, first.number + 1);
@@ -97,30 +95,6 @@ fn dead_batches_leave_and_stay_away() {
     log.write(&backwards).unwrap();
     assert_eq!(log.numbers().0, first_live, "the bound never moves back");
     assert_eq!(parts(&mut log).unwrap().len(), live.len() + 1);
-}
-
-#[test]
-fn a_log_at_rest_gives_its_memory_back_once() {
-    let store = Fixture::new(Durability::Fsync);
-    let (opened, _) = store.open().unwrap();
-    let mut log = opened.log;
-    let with_records = |groups: Range<u64>| LogBatch {
-        records: groups.map(|group| (group, record(7).into())).collect(),
-        ..batch(1, 1000)
-    };
-    log.write(&with_records(1..100)).unwrap();
-    assert_eq!(log.rest(None).unwrap(), None, "so little is not worth a file");
-    let last = log.write(&with_records(1..9_000)).unwrap().number;
-    let before = store.files("log");
-    assert_eq!(log.rest(Some(last)).unwrap(), Some(last + 1));
-    assert_ne!(store.files("log").last(), before.last(), "the memtables were exchanged");
-    assert_eq!(log.numbers(), (last, last + 1));
-    assert_eq!(log.rest(None).unwrap(), None, "there is nothing left to give back");
-
-    let (reopened, found) = store.image().open().unwrap();
-    assert_eq!(reopened.groups.len(), 8_999);
-    assert!(reopened.groups.iter().all(|(_, record)| record.hard_state.term.0 == 7));
-    assert_eq!(found.iter().map(|part| part.0).collect::<Vec<_>>(), [last]);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use kontiki_raft::Index;
 
 use super::command::{Command, Op};
 use super::layers::{Layers, ShardLayers};
+use super::overlay::{OVERLAY_BYTES_MAX, OVERLAY_KEYS_MAX};
 use super::record::AppliedRecord;
 use super::view::ShardView;
 use super::writer::StateWriterHandle;
@@ -39,6 +40,8 @@ pub struct KvMachine {
     marks: Vec<u64>,
     shared: Arc<ShardLayers>,
     writer: StateWriterHandle,
+    keys_max: usize,
+    bytes_max: usize,
 }
 
 impl KvMachine {
@@ -53,7 +56,23 @@ impl KvMachine {
         })?;
         let seed = RandomState::new().hash_one(ctx.shard);
         let shared = Arc::new(ShardLayers::new(seed, ctx.wake.clone()));
-        Ok(Self { groups, changed: Vec::new(), marks: Vec::new(), shared, writer })
+        let (keys_max, bytes_max) = (OVERLAY_KEYS_MAX, OVERLAY_BYTES_MAX);
+        Ok(Self {
+            groups,
+            changed: Vec::new(),
+            marks: Vec::new(),
+            shared,
+            writer,
+            keys_max,
+            bytes_max,
+        })
+    }
+
+    /// Seals overlays at less than [`OVERLAY_KEYS_MAX`] and [`OVERLAY_BYTES_MAX`]: for those who want it to happen often.
+    #[must_use]
+    pub fn with_overlays_of(mut self, keys_max: usize, bytes_max: usize) -> Self {
+        (self.keys_max, self.bytes_max) = (keys_max, bytes_max);
+        self
     }
 
     /// Reads of this shard, from any thread.
@@ -123,7 +142,8 @@ impl StateMachine for KvMachine {
                 }
             }
         }
-        let full = active.is_full();
+        // Sealed only here, so that what a crash leaves ends with a block.
+        let full = active.is_full(self.keys_max, self.bytes_max);
         drop(layers);
         self.groups.entry(id).digest = digest;
         if full {

@@ -72,9 +72,9 @@ impl Overlay {
         self.slots.is_empty()
     }
 
-    /// Whether it should be sealed before it takes another block.
-    pub(crate) fn is_full(&self) -> bool {
-        self.slots.len() >= OVERLAY_KEYS_MAX || self.arena.len() >= OVERLAY_BYTES_MAX
+    /// Whether it should be sealed before it takes another block: at these limits.
+    pub(crate) fn is_full(&self, keys_max: usize, bytes_max: usize) -> bool {
+        self.slots.len() >= keys_max || self.arena.len() >= bytes_max
     }
 
     /// Bytes of keys and values.

@@ -50,6 +50,12 @@ impl StateWriter {
         self.queue.iter().try_for_each(|job| self.carry_out(job))
     }
 
+    /// Whether anything is queued.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Does the next thing that is queued; false when nothing is. For those who write without a thread.
     ///
     /// # Errors

@@ -258,38 +258,3 @@ fn g16_a_worker_that_hangs_in_its_own_sync_loses_its_groups() {
     nodes.write_all("in the stall");
     nodes.end(stuck);
 }
-
-/// Nobody counts a node's votes or acknowledgements before it is durably known whose store they are in.
-#[test]
-fn g10_a_node_that_was_just_met_is_held_until_its_store_is_on_the_disk() {
-    let dir = tempfile::tempdir().unwrap();
-    let gate = Arc::new(Gate::default());
-    let _opens = OpensAtLast(Arc::clone(&gate));
-    gate.close();
-    let mut plan = Plan::new(dir.path(), 2, 1).unwrap();
-    plan.configs.iter_mut().for_each(|config| config.log_writer = LogWriter::Thread);
-    let mut nodes = Vec::new();
-    for config in plan.configs {
-        let gate = (config.node_id == 1).then(|| Arc::clone(&gate));
-        let mut machines = Opener(NullMachine::open);
-        let node = open_over(config, &plan.bootstrap, &mut machines, &|log| match &gate {
-            Some(gate) => Box::new(Gated { log, gate: Arc::clone(gate) }),
-            None => Box::new(log),
-        });
-        nodes.push(Engine::of(node.unwrap()));
-    }
-    let connected = |node: usize| {
-        let status = nodes[node].status().unwrap();
-        status.peers.iter().all(|peer| peer.connected)
-    };
-    wait_until("node 2 to know node 1", || connected(1).then_some(())).unwrap();
-    let waits = || (gate.state.lock().waiting > 0).then_some(());
-    wait_until("node 1 to write down whom it met", waits).unwrap();
-    assert!(!connected(0), "node 1 has nothing on its disk about node 2");
-    assert_eq!(nodes[0].leader(1), None);
-    gate.open();
-    wait_until("node 1 to know node 2", || connected(0).then_some(())).unwrap();
-    let cluster = Cluster { nodes };
-    cluster.wait_leader(1).propose(1, b"x").unwrap().wait().unwrap();
-    cluster.shutdown().unwrap();
-}

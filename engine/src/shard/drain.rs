@@ -296,7 +296,6 @@ impl Shard {
             bytes,
             blocks: done.blocks,
             records: done.records,
-            peers: done.peers,
             retention: done.retention,
         })
     }

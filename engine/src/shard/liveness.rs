@@ -185,12 +185,6 @@ impl Shard {
         self.reconnected(now, node, true);
     }
 
-    /// Input: a node was met for the first time, with this store. It goes with the next round, and nothing of that node
-    /// comes here before that round is durable.
-    pub fn met(&mut self, node: u64, store_id: u128) {
-        self.building.peers.push((node, store_id));
-    }
-
     /// Input: the connection to `node` broke. What was sent on it may be lost.
     pub fn peer_down(&mut self, now: Time, node: u64) {
         self.peer_writable(node);

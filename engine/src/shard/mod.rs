@@ -112,7 +112,6 @@ struct Building {
     blocks: u32,
     records: Vec<(u64, Arc<GroupRecord>)>,
     marks: Vec<(u32, u64)>,
-    peers: Vec<(u64, u128)>,
     retention: Option<Retention>,
     /// Whether it holds proposals of clients.
     sealed: bool,
@@ -125,7 +124,6 @@ impl Building {
         self.bytes.is_empty()
             && self.records.is_empty()
             && self.marks.is_empty()
-            && self.peers.is_empty()
             && self.retention.is_none()
     }
 }

@@ -32,8 +32,6 @@ pub struct RoundWrite {
     pub blocks: u32,
     /// Groups whose hard state or compacted position changed.
     pub records: Vec<(u64, Arc<GroupRecord>)>,
-    /// Nodes that were met for the first time, with their stores.
-    pub peers: Vec<(u64, u128)>,
     /// What this shard needs of the log from now on, when that changed.
     pub retention: Option<Retention>,
 }

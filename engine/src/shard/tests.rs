@@ -159,7 +159,7 @@ impl TestNode {
             Some(Retention::From(number)) => Some(number),
             Some(Retention::Nothing) | None => None,
         };
-        let batch = LogBatch { parts, records: write.records, peers: write.peers, delete_below };
+        let batch = LogBatch { parts, records: write.records, delete_below };
         let written = self.log.write(&batch).unwrap();
         self.shard.persisted(write.seq, written.number, 1);
         true

@@ -1,7 +1,7 @@
 //! [`BatchLog`]: the log of a store on a database, one batch and one synced write for all groups.
 //!
-//! A write is one batch header, the rounds' buffers as they are, the changed group records, and the stores of nodes
-//! that were just met. The header goes first, so that `wal_scan` finds it at a fixed place. What is dead is known by number (`first_live` in the
+//! A write is one batch header, the rounds' buffers as they are, and the changed group records. The header goes
+//! first, so that `wal_scan` finds it at a fixed place. What is dead is known by number (`first_live` in the
 //! headers); the database learns of it only when a memtable is about to be flushed, by one range deletion that lies
 //! inside that memtable: so dead data of the memtable is never flushed, files never overlap, and the log is never
 //! compacted. Dead files go whole.
@@ -17,17 +17,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::database::{Database, EPOCH_KEY, FORMAT_KEY, Family};
 use super::header::{self, BatchHeader};
 use super::identity::{FormatRecord, encode_epoch};
-use super::peers::encode_peer;
 use super::{
     GroupRecords, Identity, LogBatch, LogReader, LogStore, OpenError, OpenOptions, PARTS_MAX,
     PartVisitor, StoreError, WitnessWriter, Written,
 };
 use crate::config::Durability;
-use crate::keys::peer_key;
-
-/// So much must be in memory before a log at rest moves it into tables: less is not worth the files, and a store that is
-/// written to now and then would make many.
-pub(super) const REST_BYTES_MIN: usize = 1 << 20;
 
 /// The first batch: the format record and the first groups.
 pub(super) const FIRST_BATCH: u64 = 1;
@@ -44,8 +38,6 @@ pub struct BatchLog<D> {
     /// The first batch in the current memtable, and its bytes so far.
     memtable_first: u64,
     memtable_used: usize,
-    /// Bytes in the memtables of all families, the groups' records with what each costs there.
-    unflushed: usize,
     /// The bound below which files were given back.
     reclaimed: u64,
     synced: Arc<AtomicU64>,
@@ -86,7 +78,6 @@ impl<D: Database> BatchLog<D> {
             last,
             last_hash,
             memtable_used: 0,
-            unflushed: 0,
             reclaimed: 0,
             synced,
             witness: Some(witness),
@@ -147,24 +138,14 @@ impl<D: Database> BatchLog<D> {
 
     /// Builds the one batch of the database, writes and syncs it.
     fn put(&mut self, batch: &LogBatch, epoch: Option<u64>) -> Result<Written, StoreError> {
-        self.put_and_flush(batch, epoch, false)
-    }
-
-    /// As [`Self::put`]; with `flush` the memtables move into tables afterwards, full or not.
-    fn put_and_flush(
-        &mut self,
-        batch: &LogBatch,
-        epoch: Option<u64>,
-        flush: bool,
-    ) -> Result<Written, StoreError> {
         if self.poisoned {
             return Err(StoreError::Poisoned);
         }
         let header = self.next_header(batch)?;
         let number = header.number;
         let payload: usize = batch.parts.iter().map(|part| part.bytes.len() + 32).sum();
-        let records = batch.records.len() * 256 + batch.peers.len() * 64;
-        let full = flush || self.memtable_used + payload >= self.memtable_bytes;
+        let records = batch.records.len() * 256;
+        let full = self.memtable_used + payload >= self.memtable_bytes;
 
         let database = &self.shared.database;
         let mut write = database.batch(payload + records + 256);
@@ -179,9 +160,6 @@ impl<D: Database> BatchLog<D> {
             self.scratch.clear();
             record.encode(&mut self.scratch);
             database.put(&mut write, Family::Group, &header::group_key(*group), &self.scratch);
-        }
-        for &(node, store_id) in &batch.peers {
-            database.put(&mut write, Family::Store, &peer_key(node), &encode_peer(store_id));
         }
         if let Some(epoch) = epoch {
             database.put(&mut write, Family::Store, EPOCH_KEY, &encode_epoch(epoch));
@@ -201,14 +179,13 @@ impl<D: Database> BatchLog<D> {
         }
         self.shared.first_live.store(header.first_live, Ordering::Release);
         self.memtable_used += payload;
-        self.unflushed += payload + records;
         self.last = header;
         self.last_hash = hash;
         if full {
             // All families, so that no small one pins a log file.
             self.shared.database.flush(false).map_err(|error| self.poison(error))?;
             self.memtable_first = number + 1;
-            (self.memtable_used, self.unflushed) = (0, 0);
+            self.memtable_used = 0;
             self.reclaim().map_err(|error| self.poison(error))?;
         }
         Ok(Written { number, bytes: wal_bytes(size) })
@@ -258,15 +235,6 @@ impl<D: Database> LogStore for BatchLog<D> {
 
     fn last(&self) -> u64 {
         self.last.number
-    }
-
-    fn rest(&mut self, delete_below: Option<u64>) -> Result<Option<u64>, StoreError> {
-        if self.unflushed < REST_BYTES_MIN {
-            return Ok(None);
-        }
-        // The deletion of what is dead goes first, so that it is not moved.
-        let batch = LogBatch { delete_below, ..LogBatch::default() };
-        Ok(Some(self.put_and_flush(&batch, None, true)?.number))
     }
 
     fn close(mut self: Box<Self>) -> Result<u64, StoreError> {

@@ -14,9 +14,7 @@ use super::chain::{Chain, Place};
 use super::files::Files;
 use super::header::{self, BatchHeader};
 use super::identity::{FormatRecord, decode_epoch};
-use super::peers::decode_peer;
 use super::{Amnesia, GroupRecords, OpenError, OpenOptions, PartVisitor, RecordError, StoreError};
-use crate::keys::parse_peer_key;
 
 /// The key of the format record.
 pub(super) const FORMAT_KEY: &[u8] = b"format";
@@ -30,7 +28,7 @@ pub enum Family {
     Batch,
     /// The groups' records.
     Group,
-    /// The format record, the boot epoch, and the stores of the other nodes.
+    /// The format record and the boot epoch.
     Store,
 }
 
@@ -107,26 +105,6 @@ pub trait Reads {
             Ok(true)
         })?;
         Ok(groups)
-    }
-
-    /// The other nodes whose stores are recorded, ascending, with these.
-    ///
-    /// # Errors
-    /// When a record is damaged.
-    fn peers(&self) -> Result<Vec<(u64, u128)>, OpenError> {
-        let mut peers = Vec::new();
-        self.walk(Family::Store, &mut |key, value| {
-            if let Some(node) = parse_peer_key(key) {
-                let malformed =
-                    |error| OpenError::Record { family: Family::Store.name(), key: node, error };
-                let store_id = decode_peer(value).map_err(malformed)?;
-                if store_id != 0 {
-                    peers.push((node, store_id));
-                }
-            }
-            Ok(true)
-        })?;
-        Ok(peers)
     }
 
     /// The last batch's header and chain hash.

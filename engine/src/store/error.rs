@@ -65,7 +65,7 @@ pub enum OpenError {
     Record {
         /// The column family.
         family: &'static str,
-        /// The key: a group id, a batch number, a node, or 0 for the format record.
+        /// The key: a group id, a batch number, or 0 for the format record.
         key: u64,
         /// What is wrong with it.
         error: RecordError,

@@ -31,8 +31,6 @@ struct Inner {
     durability: Durability,
     /// The groups' records as of the last synced batch.
     groups: BTreeMap<u64, GroupRecord>,
-    /// The stores of the other nodes, likewise.
-    peers: BTreeMap<u64, u128>,
     /// The live batches and all that are not synced, ascending.
     batches: VecDeque<Stored>,
     last: u64,
@@ -60,7 +58,6 @@ impl MemoryLog {
             identity: Identity { boot_epoch: identity.boot_epoch + 1, ..identity },
             durability,
             groups: groups.into_iter().collect(),
-            peers: BTreeMap::new(),
             batches: VecDeque::new(),
             last: 1,
             synced: 1,
@@ -83,12 +80,6 @@ impl MemoryLog {
         let mut inner = self.shared.lock().clone();
         inner.sync_up_to(u64::MAX);
         inner.groups.into_iter().collect()
-    }
-
-    /// The other nodes that were met, with their stores, as far as they are synced.
-    #[must_use]
-    pub fn peers(&self) -> Vec<(u64, u128)> {
-        self.shared.lock().peers.iter().map(|(&node, &store_id)| (node, store_id)).collect()
     }
 
     /// Makes every written batch durable.
@@ -194,8 +185,6 @@ impl Inner {
                 for (group, record) in stored.batch.records.drain(..) {
                     self.groups.insert(group, Arc::unwrap_or_clone(record));
                 }
-                self.peers.extend(stored.batch.peers.drain(..));
-                self.peers.retain(|_, store_id| *store_id != 0);
             }
         }
         self.synced = number.min(self.last);
@@ -310,19 +299,6 @@ mod tests {
         let mut reborn = log.crash(1);
         assert_eq!(reborn.identity().boot_epoch, log.identity().boot_epoch + 1);
         assert_eq!(reborn.write(&batch(9)).unwrap().number, 4, "the cut number is used again");
-    }
-
-    #[test]
-    fn g10_a_store_that_was_met_is_known_once_it_is_synced() {
-        let mut log = log(Durability::Os);
-        log.write(&LogBatch { peers: vec![(3, 30), (4, 40)], ..LogBatch::default() }).unwrap();
-        assert_eq!(log.peers(), []);
-        assert_eq!(log.crash(0).peers(), []);
-        assert_eq!(log.crash(1).peers(), [(3, 30), (4, 40)]);
-        log.sync().unwrap();
-        log.write(&LogBatch { peers: vec![(3, 0)], ..LogBatch::default() }).unwrap();
-        assert_eq!(log.crash(0).peers(), [(3, 30), (4, 40)]);
-        assert_eq!(log.crash(1).peers(), [(4, 40)], "forgotten");
     }
 
     #[test]

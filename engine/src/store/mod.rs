@@ -10,7 +10,6 @@
 //! | `error` | [`OpenError`], [`StoreError`], [`Amnesia`]: why a store does not open, why a write failed |
 //! | `record`, `records` | [`GroupRecord`] and its bytes; those of many groups |
 //! | `header` | [`BatchHeader`]: the link of a batch to the one before it |
-//! | `peers` | the stores of the other nodes, as they were first met; `forget` removes one |
 //! | `identity` | [`Identity`], the format record, random store ids |
 //! | `lock` | one process per store; the lock names its holder |
 //! | `witness` | the 512-byte second opinion about what was synced |
@@ -49,7 +48,6 @@ pub mod identity;
 pub mod lock;
 mod manifest;
 mod memory;
-mod peers;
 mod record;
 mod records;
 pub mod recovery;
@@ -62,8 +60,6 @@ pub mod witness;
 pub mod check;
 #[cfg(feature = "rocks")]
 mod damage;
-#[cfg(feature = "rocks")]
-mod forget;
 #[cfg(feature = "rocks")]
 mod format;
 #[cfg(feature = "rocks")]
@@ -92,8 +88,6 @@ pub use witness::{WitnessState, WitnessWriter};
 #[cfg(feature = "rocks")]
 pub use check::{CheckReport, check};
 #[cfg(feature = "rocks")]
-pub use forget::{ForgetError, forget_peer};
-#[cfg(feature = "rocks")]
 pub use rocks_db::RocksDatabase;
 #[cfg(feature = "rocks")]
 pub use rocks_log::{Opened, RocksLog};
@@ -118,8 +112,6 @@ pub struct LogBatch {
     pub parts: Vec<Part>,
     /// The groups whose record changed: group id and the whole new record. The last one of a group counts.
     pub records: Vec<(u64, Arc<GroupRecord>)>,
-    /// Nodes that were met for the first time, with their stores. Store 0 is none: the node is forgotten.
-    pub peers: Vec<(u64, u128)>,
     /// Batches with a lower number hold no live block any more. Never moves back; lower values are ignored.
     pub delete_below: Option<u64>,
 }
@@ -160,16 +152,6 @@ pub trait LogStore: Send {
 
     /// The number of the last batch.
     fn last(&self) -> u64;
-
-    /// The store rests: nothing was written for a while, and of what was, only batches from that one on are
-    /// needed. A log that holds much of it in memory moves it to where it costs none, in a batch of its own, whose number
-    /// comes back; one that does not has nothing to do.
-    ///
-    /// # Errors
-    /// As [`LogStore::write`].
-    fn rest(&mut self, _delete_below: Option<u64>) -> Result<Option<u64>, StoreError> {
-        Ok(None)
-    }
 
     /// Closes the log: everything written is durable, as far as its durability goes. Returns the last batch, for the
     /// witness to say so.

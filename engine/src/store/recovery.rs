@@ -33,8 +33,6 @@ pub struct Recovered<L> {
     pub identity: Identity,
     /// The groups' records, ascending.
     pub groups: GroupRecords,
-    /// The other nodes that were met, ascending, with the stores they had.
-    pub peers: Vec<(u64, u128)>,
     /// Whether the store was closed cleanly.
     pub clean_shutdown: bool,
     /// What the witness was found to be. A missing or damaged one is worth a warning; a new one was written.
@@ -69,7 +67,7 @@ pub fn open<B: Backend>(
         return Err(OpenError::Amnesiac(Amnesia::Short { found, synced, by }));
     }
     let format = database.format_record()?;
-    let (groups, peers) = (database.groups()?, database.peers()?);
+    let groups = database.groups()?;
     let boot_epoch = format.identity.boot_epoch + 1;
     let identity = Identity { boot_epoch, ..format.identity };
     // Recovery has flushed everything into synced files.
@@ -83,7 +81,6 @@ pub fn open<B: Backend>(
         log,
         identity,
         groups,
-        peers,
         clean_shutdown: testimony.is_some_and(|testimony| testimony.clean),
         witness,
         torn: before.torn,

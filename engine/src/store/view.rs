@@ -25,7 +25,6 @@ pub struct StoreView {
     database: RocksDatabase,
     format: FormatRecord,
     groups: Vec<(u64, GroupRecord)>,
-    peers: Vec<(u64, u128)>,
     last: BatchHeader,
     witness: WitnessState,
     holder: Option<Holder>,
@@ -77,10 +76,9 @@ impl StoreView {
         format.expect_supported(false)?;
         format.identity.expect(options.cluster_id, options.node_id, options.store_id)?;
         let groups = database.groups()?.iter().collect();
-        let peers = database.peers()?;
         let (last, _) = database.last_header()?;
         let holder = lock::held_by(&options.dir)?;
-        Ok(Self { database, format, groups, peers, last, witness: witness.clone(), holder })
+        Ok(Self { database, format, groups, last, witness: witness.clone(), holder })
     }
 
     /// Who the store is.
@@ -99,12 +97,6 @@ impl StoreView {
     #[must_use]
     pub fn groups(&self) -> &[(u64, GroupRecord)] {
         &self.groups
-    }
-
-    /// The other nodes that were met, ascending, with the stores they had.
-    #[must_use]
-    pub fn peers(&self) -> &[(u64, u128)] {
-        &self.peers
     }
 
     /// The numbers of the first live and of the last batch.

@@ -87,10 +87,10 @@ proptest! {
 fn it_is_full_by_keys_or_by_bytes_and_overwriting_in_place_takes_neither() {
     let mut overlay = Overlay::new(1);
     for n in 0..OVERLAY_KEYS_MAX as u64 {
-        assert!(!overlay.is_full());
+        assert!(!overlay.is_full(OVERLAY_KEYS_MAX, OVERLAY_BYTES_MAX));
         overlay.set(&n.to_le_bytes(), Some(b"value"));
     }
-    assert!(overlay.is_full());
+    assert!(overlay.is_full(OVERLAY_KEYS_MAX, OVERLAY_BYTES_MAX));
     let bytes = overlay.bytes();
     overlay.set(&7u64.to_le_bytes(), Some(b"other"));
     overlay.set(&8u64.to_le_bytes(), None);
@@ -98,9 +98,9 @@ fn it_is_full_by_keys_or_by_bytes_and_overwriting_in_place_takes_neither() {
     assert_eq!((overlay.bytes(), overlay.len()), (bytes, OVERLAY_KEYS_MAX));
     assert_eq!(overlay.get(&8u64.to_le_bytes()), Some(Some(&b"back"[..])));
     overlay.clear();
-    assert!(overlay.is_empty() && !overlay.is_full());
+    assert!(overlay.is_empty() && !overlay.is_full(OVERLAY_KEYS_MAX, OVERLAY_BYTES_MAX));
     overlay.set(b"big", Some(&vec![0; OVERLAY_BYTES_MAX]));
-    assert!(overlay.is_full());
+    assert!(overlay.is_full(OVERLAY_KEYS_MAX, OVERLAY_BYTES_MAX));
 }
 
 #[test]
