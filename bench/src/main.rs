@@ -38,9 +38,6 @@ mod scratch;
 mod verify;
 mod workload;
 
-// Its `malloc` serves Rust and RocksDB; see `docs/operations.md`.
-use tikv_jemallocator as _;
-
 use cli::{Cli, Command, RunArgs, Target};
 use error::{BenchError, EXIT_OK, EXIT_VERIFY};
 

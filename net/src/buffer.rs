@@ -106,11 +106,6 @@ impl ReadBuffer {
         Ok(Some(frame))
     }
 
-    /// Bytes that the frame at the front lacks; as long as its header is not known, it counts as one of `expected`.
-    pub(crate) fn missing(&self, expected: usize) -> usize {
-        self.frame.unwrap_or(expected).saturating_sub(self.unread())
-    }
-
     /// Bytes read and not yet handed out.
     pub(crate) fn unread(&self) -> usize {
         self.end - self.start

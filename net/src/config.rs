@@ -4,12 +4,11 @@
 //! [`NetConfig::insecure`] says that the network is trusted.
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 
+use crate::NetError;
 use crate::conn::Identity;
 use crate::outbox::FRAME_BYTES_TARGET;
 use crate::wire::{FRAME_BYTES_MAX, NUMBER_MAX};
-use crate::{NetError, Stores};
 
 /// Everything a [`crate::Net`] needs to know. [`NetConfig::new`] fills in the defaults.
 #[derive(Debug)]
@@ -30,8 +29,6 @@ pub struct NetConfig {
     pub listen: Option<TcpListener>,
     /// The other nodes. An entry for this node is ignored.
     pub peers: Vec<(u64, SocketAddr)>,
-    /// The stores of the peers. Without it everybody's word is taken: for tests of the transport alone.
-    pub stores: Option<Arc<Stores>>,
     /// The soft limit of one peer's write queue ([`crate::Outbox::window_left`]). The connection
     /// ends at [`WRITE_QUEUE_HARD_FACTOR`] times as much.
     pub write_queue_bytes_max: usize,
@@ -71,7 +68,6 @@ impl NetConfig {
             lane_count: 1,
             listen: None,
             peers: Vec::new(),
-            stores: None,
             write_queue_bytes_max: 32 << 20,
             read_budget_bytes: 1 << 20,
             socket_buffer_bytes: None,

@@ -25,8 +25,8 @@ use crate::codec::Frame;
 use crate::outbox::Outbox;
 use crate::planted;
 use crate::wire::{
-    FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameKind, GREETING_BYTES_MAX, HELLO_BYTES, Hello, MAGIC,
-    NUMBER_MAX, Refuse, VERSION_MAX, VERSION_MIN, checksum,
+    FRAME_BYTES_MAX, FrameKind, GREETING_BYTES_MAX, Hello, MAGIC, NUMBER_MAX, Refuse, VERSION_MAX,
+    VERSION_MIN, checksum,
 };
 use crate::{ConnError, DecodeError, RefuseReason};
 
@@ -104,15 +104,8 @@ impl Conn {
     }
 
     /// Room for what the socket has. Ask for frames first: what is complete blocks the room.
-    ///
-    /// Before the handshake it ends with the greeting: what comes behind that stays with the system until the
-    /// connection is up, for it may never be.
     pub fn read_space(&mut self) -> &mut [u8] {
-        let greeted = self.peer.is_some();
-        let left = self.input.missing(FRAME_HEADER_BYTES + HELLO_BYTES);
-        let space = self.input.space();
-        let room = if greeted { space.len() } else { space.len().min(left.max(1)) };
-        &mut space[..room]
+        self.input.space()
     }
 
     /// Counts `n` bytes that were read into [`Self::read_space`].

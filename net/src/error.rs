@@ -190,8 +190,6 @@ pub enum RefuseReason {
     Malformed = 8,
     /// Too many connections are in their handshake.
     Busy = 9,
-    /// The node had another store before: it has lost its memory.
-    WrongStore = 10,
 }
 
 impl RefuseReason {
@@ -208,7 +206,6 @@ impl RefuseReason {
             7 => Self::WrongDirection,
             8 => Self::Malformed,
             9 => Self::Busy,
-            10 => Self::WrongStore,
             _ => return None,
         })
     }
@@ -232,7 +229,6 @@ impl fmt::Display for RefuseReason {
             Self::WrongDirection => "the node with the lower id calls",
             Self::Malformed => "malformed bytes",
             Self::Busy => "too many handshakes",
-            Self::WrongStore => "the node had another store before",
         })
     }
 }
@@ -268,15 +264,6 @@ pub enum ConnError {
         /// The node that is there.
         found: u64,
     },
-    /// The other side is a node that we know with another store. Its votes and acknowledgements of before are gone.
-    WrongStore {
-        /// The node.
-        node: u64,
-        /// The store it had when it was first met.
-        expected: u128,
-        /// The store it has now.
-        found: u128,
-    },
     /// The other side has our own node id.
     SelfConnection,
     /// The lane does not exist, or the lane counts differ.
@@ -309,12 +296,6 @@ pub enum ConnError {
 }
 
 impl ConnError {
-    /// Whether one side knows the other with another store, which only an operator can set right.
-    #[must_use]
-    pub fn is_wrong_store(&self) -> bool {
-        matches!(self, Self::WrongStore { .. } | Self::Refused(Some(RefuseReason::WrongStore)))
-    }
-
     /// What to tell the other side, when there is something to tell.
     #[must_use]
     pub fn refusal(&self) -> Option<RefuseReason> {
@@ -326,7 +307,6 @@ impl ConnError {
             Self::ForeignCluster { .. } => Some(RefuseReason::ForeignCluster),
             Self::UnknownNode { .. } => Some(RefuseReason::UnknownNode),
             Self::WrongNode { .. } => Some(RefuseReason::WrongNode),
-            Self::WrongStore { .. } => Some(RefuseReason::WrongStore),
             Self::SelfConnection => Some(RefuseReason::SelfConnection),
             Self::LaneMismatch { .. } => Some(RefuseReason::Lane),
             Self::WrongDirection { .. } => Some(RefuseReason::WrongDirection),
@@ -351,10 +331,6 @@ impl fmt::Display for ConnError {
             Self::WrongNode { expected, found } => {
                 write!(f, "expected node {expected}, found node {found}")
             }
-            Self::WrongStore { node, expected, found } => write!(
-                f,
-                "node {node} has store {found:x}, and had {expected:x} before: it has lost its memory"
-            ),
             Self::SelfConnection => f.write_str("the other side has our own node id"),
             Self::LaneMismatch { lane, lane_count } => {
                 write!(f, "the other side is lane {lane} of {lane_count}")

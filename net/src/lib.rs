@@ -81,7 +81,6 @@ mod config;
 mod error;
 mod event_loop;
 pub mod planted;
-mod stores;
 
 pub use beat::{Beat, Promise, encode_beat};
 pub use block::{
@@ -95,7 +94,6 @@ pub use error::{ConnError, DecodeError, DownReason, NetError, RefuseReason};
 pub use event_loop::{Handoff, Net, NetEvent, NetStats, Waker, system};
 pub use outbox::{BlockSource, FRAME_BYTES_TARGET, Outbox, SLICES_MAX, WRITEV_BYTES_MIN};
 pub use peer::{Backoff, Patience};
-pub use stores::{Admission, Stores};
 pub use wire::{
     APPEND_BYTES_MAX, BeatMessage, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, FrameKind,
     GREETING_BYTES_MAX, HELLO_BYTES, Hello, MAGIC, MESSAGE_HEADER_BYTES, MessageCode,

@@ -92,9 +92,6 @@ pub(crate) enum PeerState<L> {
     Up(L, Patience),
 }
 
-/// A peer that only an operator can make acceptable is called so much less often than one that may come back.
-const HOPELESS_FACTOR: u64 = 5;
-
 /// One expected peer.
 #[derive(Debug)]
 pub(crate) struct Peer<L> {
@@ -116,12 +113,6 @@ impl<L: Copy> Peer<L> {
     /// The connection failed or ended: wait before the next call.
     pub(crate) fn on_lost(&mut self) {
         self.state = PeerState::Idle(Patience::new(self.backoff.next_delay_us()));
-    }
-
-    /// One side refused the other for what will not change by itself: wait longer than ever before the next call.
-    pub(crate) fn on_hopeless(&mut self) {
-        let delay_us = self.backoff.max_us / 2 + self.backoff.next_delay_us() / 2;
-        self.state = PeerState::Idle(Patience::new(delay_us.saturating_mul(HOPELESS_FACTOR)));
     }
 
     /// The handshake is done.

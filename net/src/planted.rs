@@ -1,6 +1,6 @@
-//! The mistakes of this crate that tests can switch on, to prove that they would find them.
+//! The one mistake of this crate that tests can switch on, to prove that they would find it.
 //!
-//! Without the test-only feature `planted` each question is answered at compile time and leaves nothing behind.
+//! Without the test-only feature `planted` the question is answered at compile time and leaves nothing behind.
 //! Deliberately absent: mistakes elsewhere; `kontiki-raft` and `kontiki` have modules of the same name.
 
 #[cfg(feature = "planted")]
@@ -12,28 +12,6 @@ pub fn accept_foreign_clusters(accept: bool) {
     FOREIGN_ACCEPTED.store(accept, std::sync::atomic::Ordering::Relaxed);
     #[cfg(not(feature = "planted"))]
     let _: bool = accept;
-}
-
-#[cfg(feature = "planted")]
-static OTHERS_ACCEPTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-
-/// Bug 18 of the list of hazards: a node that comes back with another store is let in. Does nothing without the feature
-/// `planted`.
-pub fn accept_other_stores(accept: bool) {
-    #[cfg(feature = "planted")]
-    OTHERS_ACCEPTED.store(accept, std::sync::atomic::Ordering::Relaxed);
-    #[cfg(not(feature = "planted"))]
-    let _: bool = accept;
-}
-
-#[cfg(feature = "planted")]
-pub(crate) fn accepts_other_stores() -> bool {
-    OTHERS_ACCEPTED.load(std::sync::atomic::Ordering::Relaxed)
-}
-
-#[cfg(not(feature = "planted"))]
-pub(crate) const fn accepts_other_stores() -> bool {
-    false
 }
 
 #[cfg(feature = "planted")]

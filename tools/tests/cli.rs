@@ -35,7 +35,6 @@ fn a_missing_directory_is_one_line_and_code_4() {
     for command in [
         &["store", "info"][..],
         &["store", "check"],
-        &["store", "forget-peer", "2"],
         &["group", "ls"],
         &["group", "get", "1"],
         &["log", "show", "1"],
@@ -73,7 +72,6 @@ fn wrong_usage_is_code_2() {
         assert_eq!(raftctl(args).code, Some(2), "{args:?}");
     }
     fails(&["store", "check", "--endpoint", "127.0.0.1:1"], 2, &["--data-dir"]);
-    fails(&["store", "forget-peer", "2", "--endpoint", "127.0.0.1:1"], 2, &["--data-dir"]);
     fails(&["node", "ls", "--data-dir", "/x"], 2, &["--endpoint"]);
     assert_eq!(raftctl(&["--help"]).code, Some(0));
     assert!(raftctl(&["--help"]).out.contains("Exit codes"));

@@ -2,7 +2,7 @@
 //!
 //! Several nodes in this process, on real directories and sockets, serve the key-value store with so many groups that
 //! nobody writes to. The steps: one group alone, as the measure of an empty engine; then the groups, from formatting
-//! until each is led and the first elections have left the log; a while of idleness, and their memory at its end; and
+//! until each is led; their memory, once the first elections have left the log; a while of idleness; and at the end
 //! writes and reads of a sample, since groups that are cheap because they are dead are of no use. With `--warm` the
 //! stores are closed and the same is done with what was there before.
 //!
@@ -62,7 +62,6 @@ fn measure_empty(options: &IdleOptions, dir: &Path) -> Result<Empty, BenchError>
     let nodes = Nodes::open(&one, dir)?;
     nodes.wait_all_led()?;
     nodes.wait_settled()?;
-    std::thread::park_timeout(QUIET);
     let empty = Empty::of(Memory::read());
     nodes.shutdown()?;
     Ok(empty)
@@ -81,10 +80,10 @@ fn measure_start(
     nodes.wait_all_led()?;
     let led = clock.elapsed();
     let settled = nodes.wait_settled()?;
+    let memory = Memory::read();
     let before = Counters::read(&nodes.stores);
     std::thread::park_timeout(options.idle);
     let idle = Counters::read(&nodes.stores).since(&before);
-    let memory = Memory::read();
     nodes.check_alive()?;
     let sample = sample::serve(&nodes.stores, options.samples);
     let clock = Clock::new();

@@ -13,7 +13,7 @@ use super::system::Stream;
 use super::{Net, NetEvent};
 use crate::conn::{Conn, Introduction, Side};
 use crate::peer::{Patience, PeerState};
-use crate::{Admission, ConnError, DownReason};
+use crate::{ConnError, DownReason};
 
 /// Connections that may be in their handshake at a time.
 const HANDSHAKES_MAX: usize = 256;
@@ -134,7 +134,6 @@ impl Net {
                     }
                 }
             }
-            self.announce_recorded(slot);
             let Some(link) = &mut self.links[slot] else { continue };
             if link.stage == Stage::Greeting {
                 match greet(link, |node| {
@@ -184,7 +183,7 @@ impl Net {
             if let Some(peer) = self.peer_mut(called)
                 && matches!(peer.state, PeerState::Calling(calling) if calling == id)
             {
-                if error.is_wrong_store() { peer.on_hopeless() } else { peer.on_lost() }
+                peer.on_lost();
             }
         }
         self.tell_refused(node, link.address, error);
@@ -221,47 +220,8 @@ impl Net {
         }
     }
 
-    /// The greeting is in order. The link comes up if the peer has the store that it always had; a new acquaintance
-    /// hears who we are, and waits until it is recorded.
-    fn introduce(&mut self, slot: usize, introduced: Introduction) {
-        let Introduction { node, store_id, .. } = introduced;
-        let stores = self.config.stores.as_ref();
-        match stores.map_or(Ok(Admission::Known), |stores| stores.admit(node, store_id)) {
-            Ok(Admission::Known) => return self.bring_up(slot, introduced),
-            Ok(Admission::New) => self.events.push_back((NetEvent::Met { node, store_id }, None)),
-            Ok(Admission::Recording) => {}
-            Err(error) => return self.fail(slot, error),
-        }
-        for other in 0..self.links.len() {
-            let waits = |link: &Link| {
-                link.stage == Stage::Recording && link.conn.peer().is_some_and(|p| p.node == node)
-            };
-            if self.links[other].as_ref().is_some_and(waits) {
-                self.fail(other, ConnError::Closed); // Its caller has given it up.
-            }
-        }
-        let link = self.links[slot].as_mut().expect("the link is being introduced");
-        link.stage = Stage::Recording;
-        link.conn.answer();
-    }
-
-    /// Brings a link up that has waited for its peer's store to be recorded.
-    fn announce_recorded(&mut self, slot: usize) {
-        let Some(link) = &self.links[slot] else { return };
-        if link.stage != Stage::Recording {
-            return;
-        }
-        let introduced = link.conn.peer().expect("it was introduced");
-        let recorded = self.config.stores.as_ref().is_none_or(|s| s.is_recorded(introduced.node));
-        if self.peer(introduced.node).is_none() {
-            self.fail(slot, ConnError::UnknownNode { node: introduced.node });
-        } else if recorded {
-            self.bring_up(slot, introduced);
-        }
-    }
-
     /// The link is up: it takes the place of the peer's former one.
-    fn bring_up(&mut self, slot: usize, introduced: Introduction) {
+    fn introduce(&mut self, slot: usize, introduced: Introduction) {
         let id = self.id_of(slot).expect("the link is being introduced");
         if let Some(former) = self.peer(introduced.node).and_then(|peer| peer.link()) {
             self.end(former.slot, DownReason::Replaced);

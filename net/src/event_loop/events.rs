@@ -8,19 +8,11 @@ use crate::{ConnError, DownReason};
 /// Something that happened to a connection, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetEvent {
-    /// A node was met for the first time. Its connections stay shut until the owner has recorded its store durably and
-    /// said so ([`crate::Stores::recorded`]).
-    Met {
-        /// The node.
-        node: u64,
-        /// Its data directory.
-        store_id: u128,
-    },
     /// The node is connected. Its frames and its outbox are there from this event on.
     PeerUp {
         /// The node.
         node: u64,
-        /// Its data directory; always the same one, where stores are remembered.
+        /// Its data directory: another one than before is a node that lost its memory.
         store_id: u128,
         /// Its boot epoch: a higher one than before is a node that started again.
         epoch: u64,

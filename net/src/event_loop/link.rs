@@ -32,8 +32,6 @@ pub(super) enum Stage {
     Connecting,
     /// Greetings are exchanged.
     Greeting,
-    /// The handshake is done, and the peer's store is not recorded yet.
-    Recording,
     /// Up, but the caller of the transport has not taken the event yet.
     Announcing,
     /// Up.
@@ -75,7 +73,7 @@ pub(super) enum ReadOutcome {
 }
 
 impl Link {
-    /// Whether the handshake is done, with a peer whose store is known.
+    /// Whether the handshake is done.
     pub(super) fn is_up(&self) -> bool {
         matches!(self.stage, Stage::Announcing | Stage::Open)
     }

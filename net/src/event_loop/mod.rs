@@ -40,13 +40,12 @@ use std::time::Duration;
 use self::link::{Link, LinkId, ReadOutcome, Stage};
 use self::sockets::Sockets;
 use self::system::{Readiness, Source, System};
-use crate::WRITE_QUEUE_HARD_FACTOR;
 use crate::codec::Frame;
 use crate::conn::Identity;
 use crate::outbox::Outbox;
 use crate::peer::{Backoff, Patience, Peer};
 use crate::wire::FRAME_HEADER_BYTES;
-use crate::{ConnError, DecodeError, DownReason, NetConfig, NetError, Stores};
+use crate::{ConnError, DecodeError, DownReason, NetConfig, NetError, WRITE_QUEUE_HARD_FACTOR};
 
 /// The transport of one worker.
 #[derive(Debug)]
@@ -124,12 +123,6 @@ impl Net {
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.system.local_addr()
-    }
-
-    /// The stores of the peers, if they are remembered.
-    #[must_use]
-    pub fn stores(&self) -> Option<Arc<Stores>> {
-        self.config.stores.clone()
     }
 
     /// Adds a peer, or gives one a new address for its next call. This node itself is ignored.

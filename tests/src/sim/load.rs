@@ -6,10 +6,12 @@
 //!
 //! Deliberately absent: the judgement of what they saw (`checker`).
 
+use std::collections::BTreeMap;
+
 use kontiki::kv::{Op, encode_batch};
 use kontiki::range::RangeMap;
 
-use super::checker::{self, History, OpId, Outcome, Reply};
+use super::checker::{self, History, OpId, Outcome, Reply, View};
 use super::plan::LoadPlan;
 use super::random::Rng;
 
@@ -18,6 +20,15 @@ use super::random::Rng;
 pub enum Wish {
     /// The value of a key.
     Get(Vec<u8>),
+    /// The first keys of a span, so many at most.
+    Scan {
+        /// Where it begins.
+        start: Vec<u8>,
+        /// Where it ends.
+        end: Vec<u8>,
+        /// How many.
+        limit: usize,
+    },
     /// Keys set, or with `None` removed, in order.
     Write(Vec<(Vec<u8>, Option<Vec<u8>>)>),
 }
@@ -51,6 +62,8 @@ pub struct Client {
     asked: u64,
     rng: Rng,
     leaders: Vec<u64>,
+    /// Where what it has seen of each key was written.
+    seen: BTreeMap<Vec<u8>, u64>,
 }
 
 /// All clients.
@@ -86,6 +99,7 @@ impl Load {
             asked: 0,
             rng: Rng::new(rng.next()),
             leaders: vec![0; place(groups + 1)],
+            seen: BTreeMap::new(),
         };
         let key = |group: u64, number: u64| {
             let start = (0..ranges.len()).map(|at| ranges.range(at)).find(|(g, _)| *g == group);
@@ -141,12 +155,17 @@ impl Load {
         let keys = &keys[place(group - 1)];
         let key = keys[rng.place(keys.len())].clone();
         let wish = if !write && rng.chance(plan.reads) {
-            Wish::Get(key)
+            if rng.chance(plan.scans) { scan(keys, rng) } else { Wish::Get(key) }
         } else {
             Wish::Write(writes(id, *number, key, keys, plan, rng))
         };
         let op = match &wish {
             Wish::Get(key) => history.invoke(*number, checker::Op::Get(key), now),
+            Wish::Scan { start, end, .. } => {
+                // A page of one range is one moment.
+                let op = checker::Op::Scan { start, end: Some(end), view: View::Whole };
+                history.invoke(*number, op, now)
+            }
             Wish::Write(writes) => {
                 // What only marks the request is nobody's key.
                 let seen: Vec<(&[u8], Option<&[u8]>)> = writes
@@ -194,11 +213,28 @@ impl Load {
         }
     }
 
+    /// What client `client` has seen of `key` by now was written at `index`, by itself perhaps: it sees nothing older
+    /// again. `None` when that holds; else what it had seen.
+    pub fn sees(&mut self, client: usize, key: &[u8], index: u64) -> Option<u64> {
+        let seen = self.clients[client].seen.entry(key.to_vec()).or_default();
+        let before = *seen;
+        *seen = before.max(index);
+        (index < before).then_some(before)
+    }
+
     /// What a read's answer is in the history.
     #[must_use]
     pub fn read(value: Option<&[u8]>) -> Outcome<'_> {
         Outcome::Done(Reply::Value(value))
     }
+}
+
+/// A span of some of these keys, or of all.
+fn scan(keys: &[Vec<u8>], rng: &mut Rng) -> Wish {
+    let (first, last) = (keys[rng.place(keys.len())].clone(), &keys[keys.len() - 1]);
+    let mut end = last.clone();
+    end.push(0);
+    Wish::Scan { start: first, end, limit: rng.place(keys.len() + 1) + 1 }
 }
 
 /// What request `id` writes: its last value begins with its number.

@@ -57,10 +57,22 @@ pub enum Mark {
     TermLost,
     /// A node does not start any more, since its disk has lost something.
     Retired,
-    /// A node comes back with an empty store.
-    Wiped,
     /// A leader could serve reads by a lease of nodes.
     Leased,
+    /// An overlay is sealed because it is full.
+    Sealed,
+    /// A client is given a page of a scan, and it is not the last one.
+    Page,
+    /// A frame comes once more.
+    Copied,
+    /// A node of another cluster is turned away.
+    TurnedAway,
+    /// A node has several workers.
+    Workers,
+    /// There are more than a thousand groups.
+    ManyGroups,
+    /// Somebody does without a node, and has leaders again.
+    DoneWithout,
 }
 
 /// Every mark.
@@ -90,8 +102,14 @@ pub const ALL: &[Mark] = &[
     Mark::SyncFailed,
     Mark::TermLost,
     Mark::Retired,
-    Mark::Wiped,
     Mark::Leased,
+    Mark::Sealed,
+    Mark::Page,
+    Mark::Copied,
+    Mark::TurnedAway,
+    Mark::Workers,
+    Mark::ManyGroups,
+    Mark::DoneWithout,
 ];
 
 /// The marks of one run, or of many.

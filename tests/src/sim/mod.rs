@@ -9,7 +9,6 @@
 //! | `random` | the dice |
 //! | `plan` | what a seed stands for: sizes, limits, rates, faults |
 //! | `fabric` | streams of bytes between nodes |
-//! | `disk` | a drive down to pages, and the log's database on it |
 //! | `store` | the state database of a node |
 //! | `clock` | what a node takes for the time |
 //! | `node` | the engine's parts, put together for turns |
@@ -26,7 +25,6 @@ pub mod checker;
 pub mod clock;
 pub mod command;
 pub mod copies;
-pub mod disk;
 pub mod fabric;
 pub mod ledger;
 pub mod load;

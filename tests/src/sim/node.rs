@@ -26,7 +26,7 @@ use kontiki::store::{
 };
 use kontiki::support::Support;
 use kontiki::{Block, Bootstrap, CompletionQueue, Config, Durability, Index};
-use kontiki_net::{Net, NetConfig, Stores, Waker};
+use kontiki_net::{Net, NetConfig, Waker};
 use kontiki_raft::{Raft, Time};
 
 use super::fabric::{Fabric, address_of};
@@ -67,23 +67,18 @@ impl Disk {
     /// # Errors
     /// When plan and bootstrap do not fit together.
     pub fn format(config: &Config, bootstrap: &Bootstrap) -> Result<Self, StartError> {
-        Self::format_as(config, bootstrap, 0x1000 + u128::from(config.node_id))
-    }
-
-    /// The disk of a new store with this id.
-    ///
-    /// # Errors
-    /// As [`Self::format`].
-    pub fn format_as(
-        config: &Config,
-        bootstrap: &Bootstrap,
-        store_id: u128,
-    ) -> Result<Self, StartError> {
         let records = first_records(config, bootstrap)?;
+        let store_id = 0x1000 + u128::from(config.node_id);
         let (cluster_id, node_id) = (config.cluster_id, config.node_id);
         let identity = Identity { cluster_id, node_id, store_id, boot_epoch: 0 };
         let log = MemoryLog::new(identity, records.iter().collect(), Durability::Os);
         Ok(Self { log, state: SimState::default(), trouble: Arc::default() })
+    }
+
+    /// The log of a node that starts on it.
+    fn log_of(&self, node: u64, rules: &Rules) -> Log {
+        let (log, state) = (self.log.clone(), self.state.clone());
+        Log { node, log, state, trouble: Arc::clone(&self.trouble), rules: Arc::clone(rules) }
     }
 }
 
@@ -147,6 +142,13 @@ pub struct Machine {
     rules: Rules,
 }
 
+impl Machine {
+    fn tell_state(&self, group: u64, applied: Index) {
+        let digest = self.kv.digest(group);
+        self.rules.lock().expect("one thread").state_at(self.node, group, applied, digest);
+    }
+}
+
 impl StateMachine for Machine {
     fn applied(&self, group: u64) -> Index {
         self.kv.applied(group)
@@ -155,11 +157,13 @@ impl StateMachine for Machine {
     fn apply(&mut self, block: &Block<'_>, answers: &mut Answers) {
         self.rules.lock().expect("one thread").applied(self.node, block);
         self.kv.apply(block, answers);
+        self.tell_state(block.group(), block.last());
     }
 
     fn skip(&mut self, group: u64, index: Index) {
         self.rules.lock().expect("one thread").skipped(self.node, group, index);
         self.kv.skip(group, index);
+        self.tell_state(group, index);
     }
 
     fn may_apply(&self) -> bool {
@@ -193,6 +197,7 @@ pub struct Running {
     pub desks: Vec<Desk>,
     /// Its door.
     pub router: Arc<Router>,
+    inboxes: Vec<Arc<Inbox>>,
     /// Its log writer.
     pub writer: Writer,
     /// What its log writer wrote and has not reported.
@@ -251,16 +256,15 @@ impl Running {
         fabric: &Fabric,
         rules: &Rules,
         now: Time,
+        overlay_max: (usize, usize),
     ) -> Result<Self, StartError> {
         let node = config.node_id;
         let identity = disk.log.identity();
         let records = disk.log.groups();
-        let (log, state, rules) = (disk.log.clone(), disk.state.clone(), Arc::clone(rules));
-        let trouble = Arc::clone(&disk.trouble);
-        let mut log = Log { node, log, state, trouble, rules: Arc::clone(&rules) };
+        let mut log = disk.log_of(node, rules);
         let table = records.iter().collect();
         let builders = rebuild(config, &mut log, &ranges_of(&table)?, &table)?;
-        let nets = transports(config, identity, Stores::new(disk.log.peers()), fabric)?;
+        let nets = transports(config, identity, fabric)?;
         let (inboxes, receivers): (Vec<_>, Vec<_>) =
             nets.iter().map(|net| door(config, net)).unzip();
         let groups: BTreeSet<u64> = records.iter().map(|(group, _)| *group).collect();
@@ -281,10 +285,11 @@ impl Running {
             let context = context_of(config, identity, number, builder.groups(), inbox);
             let kv = KvMachine::open(&context, handle.clone()).map_err(StartError::Machine)?;
             views.push(kv.view());
-            let machine = Machine { node, kv, rules: Arc::clone(&rules) };
+            let kv = kv.with_overlays_of(overlay_max.0, overlay_max.1);
+            let machine = Machine { node, kv, rules: Arc::clone(rules) };
             let shard = builder.finish(now, |group| machine.applied(group));
             let shard = shard.map_err(StartError::Recovery)?;
-            tell_started(&rules, node, &shard);
+            tell_started(rules, node, &shard);
             slot.lock().retain(number, shard.retention());
             let waker = net.waker();
             let parts = WorkerParts {
@@ -314,6 +319,7 @@ impl Running {
         Ok(Self {
             desks,
             router,
+            inboxes,
             writer,
             unreported: None,
             chores,
@@ -323,6 +329,12 @@ impl Running {
             view: KvView::new(views),
             _synced: synced_rx,
         })
+    }
+
+    /// Bytes of requests that wait for a worker.
+    #[must_use]
+    pub fn inbox_bytes(&self, lane: usize) -> usize {
+        self.inboxes[lane].bytes()
     }
 
     /// The worker of `group`: its number.
@@ -367,10 +379,8 @@ impl Running {
 fn transports(
     config: &Config,
     identity: Identity,
-    stores: Stores,
     fabric: &Fabric,
 ) -> Result<Vec<Net>, StartError> {
-    let stores = Arc::new(stores);
     let systems = fabric.start(config.node_id, identity.boot_epoch, config.workers);
     let mut nets = Vec::new();
     for (lane, system) in (0..).zip(systems) {
@@ -379,7 +389,6 @@ fn transports(
         net.lane = lane;
         net.lane_count = u16::try_from(config.workers).expect("a few workers");
         net.peers.clone_from(&config.peers);
-        net.stores = Some(Arc::clone(&stores));
         net.seed = config.seed ^ identity.boot_epoch ^ u64::from(lane) << 32;
         net.write_queue_bytes_max = config.peer_queue_bytes_max;
         nets.push(Net::with_system(net, Box::new(system)).map_err(StartError::Net)?);

@@ -10,6 +10,7 @@ use kontiki::LogWriter;
 
 mod draw;
 mod episodes;
+mod rest;
 
 /// Lines and buffers.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +69,8 @@ pub struct LoadPlan {
     pub value_bytes: u64,
     /// How many of a thousand requests read.
     pub reads: u64,
+    /// How many of a thousand reads are scans.
+    pub scans: u64,
     /// How many of a thousand writes delete.
     pub deletes: u64,
     /// How many of a thousand writes are batches of several keys.
@@ -85,6 +88,69 @@ pub enum Who {
     Node(u64),
     /// The node that leads this group when the fault comes; nobody when none does.
     Leader(u64),
+}
+
+/// How a node is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Away {
+    /// It does not hear.
+    Deaf,
+    /// It is not heard.
+    Mute,
+    /// Neither.
+    Isolated,
+    /// It does nothing.
+    Paused,
+    /// Its process is gone; with it, perhaps, the power.
+    Killed {
+        /// See there.
+        power: bool,
+    },
+}
+
+/// What comes between nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Nothing passes between the nodes of `side` (a bit each) and the others.
+    Partition {
+        /// One side.
+        side: u64,
+        /// For how long.
+        us: u64,
+        /// Only from the others to `side`.
+        one_way: bool,
+    },
+    /// Nothing passes from `from` to `to`; with `both`, nor back.
+    Cut {
+        /// From here.
+        from: u64,
+        /// To there.
+        to: u64,
+        /// For how long.
+        us: u64,
+        /// Both ways.
+        both: bool,
+    },
+    /// The node hears nobody, is heard by nobody, or both.
+    Isolate {
+        /// Which one.
+        who: Who,
+        /// It does not hear.
+        deaf: bool,
+        /// It is not heard.
+        mute: bool,
+        /// For how long.
+        us: u64,
+    },
+    /// What others say to the node takes longer: they hear it in time, and it learns late what they make of it.
+    Lag {
+        /// Which one.
+        who: Who,
+        /// By so much.
+        by_us: u64,
+        /// For how long.
+        us: u64,
+    },
 }
 
 /// What goes wrong at a certain time.
@@ -112,46 +178,8 @@ pub enum What {
         /// For how long.
         us: u64,
     },
-    /// The node hears nobody, is heard by nobody, or both.
-    Isolate {
-        /// Which one.
-        who: Who,
-        /// It does not hear.
-        deaf: bool,
-        /// It is not heard.
-        mute: bool,
-        /// For how long.
-        us: u64,
-    },
-    /// What others say to the node takes longer: they hear it in time, and it learns late what they make of it.
-    Lag {
-        /// Which one.
-        who: Who,
-        /// By so much.
-        by_us: u64,
-        /// For how long.
-        us: u64,
-    },
-    /// Nothing passes between the nodes of `side` (a bit each) and the others.
-    Partition {
-        /// One side.
-        side: u64,
-        /// For how long.
-        us: u64,
-        /// Only from the others to `side`.
-        one_way: bool,
-    },
-    /// Nothing passes from `from` to `to`; with `both`, nor back.
-    Cut {
-        /// From here.
-        from: u64,
-        /// To there.
-        to: u64,
-        /// For how long.
-        us: u64,
-        /// Both ways.
-        both: bool,
-    },
+    /// Something comes between nodes.
+    Part(Part),
     /// What passes from `from` to `to` takes longer.
     Slow {
         /// From here.
@@ -215,13 +243,17 @@ pub enum What {
         /// Only a bit.
         flip: bool,
     },
-    /// The disk of this node is replaced by an empty one, and it starts again under its old name. Nobody may listen to it
-    /// any more. As with `Rot`, a plan has it once, and not with that.
-    Wipe {
+    /// The others cannot count on this node, and nothing else goes wrong: within `wake_us` they must know a leader for
+    /// every group, and it is not this node.
+    Away {
         /// Which one.
         node: u64,
-        /// For how long it stays down.
-        down_us: u64,
+        /// How it goes.
+        how: Away,
+        /// When the others must have leaders.
+        wake_us: u64,
+        /// For how long it is away.
+        us: u64,
     },
     /// The next sync of this node fails, and the process with it.
     SyncError {
@@ -260,6 +292,8 @@ pub struct Plan {
     pub cache_bytes_max: usize,
     /// See [`kontiki::Config::inbox_bytes_max`].
     pub inbox_bytes_max: usize,
+    /// See `KvMachine::with_overlays_of`: keys and bytes.
+    pub overlay_max: (usize, usize),
     /// See [`kontiki::Config::log_retain_bytes`].
     pub log_retain_bytes: u64,
     /// See [`kontiki::Config::flush_interval`].

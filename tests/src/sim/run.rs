@@ -53,6 +53,20 @@ fn listen() {
     });
 }
 
+/// Runs a plan, and gives what its clients saw as JSON, one event a line.
+#[must_use]
+pub fn history(plan: Plan) -> String {
+    listen();
+    let mut world = World::new(plan);
+    QUIET.set(true);
+    drop(catch_unwind(AssertUnwindSafe(|| world.run())));
+    let json = world.load().history.to_json();
+    drop(catch_unwind(AssertUnwindSafe(|| drop(world))));
+    QUIET.set(false);
+    PANIC.take();
+    json
+}
+
 /// Runs a plan.
 #[must_use]
 pub fn run(plan: Plan) -> Verdict {

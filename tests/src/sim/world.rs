@@ -7,11 +7,12 @@
 //! [`HEAL_US`] each group must have one leader, serve, and be the same on all nodes.
 //! Deliberately absent: rules about replicas (`ledger.rs`), and what clients make of answers (`load.rs`).
 
+mod bounds;
 mod clients;
+mod disks;
 mod faults;
 mod heal;
 mod leases;
-mod wiped;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -36,7 +37,6 @@ use super::node::{Disk, Rules, Running, config_of};
 use super::plan::Plan;
 use super::random::Rng;
 use super::trace::What;
-use wiped::Strange;
 
 /// How long the world may take to be well again after the last fault.
 pub const HEAL_US: u64 = 30_000_000;
@@ -63,6 +63,8 @@ enum Event {
     Freed(u64, u64),
     /// Its flush cycle is done.
     Flushed(u64, u64),
+    /// Its state writer has written an overlay.
+    Sealed(u64, u64),
     /// It starts again.
     Start(u64, u64),
     /// A client thinks of something, or asks again: its last such event counts.
@@ -72,6 +74,8 @@ enum Event {
     Fault(usize),
     /// A frame comes once more.
     Copy(usize),
+    /// The others must do without this node by now.
+    Expect(u64),
     /// The answer to a call from outside is looked at; the node that was called.
     Outside(u64, u64),
     Look,
@@ -90,6 +94,8 @@ struct Site {
     busy_until: u64,
     /// Its only worker wrote a batch itself, which is not on the disk yet.
     writes_inline: bool,
+    /// Its state writer is at work.
+    seals: bool,
     stall_until: u64,
     /// For how long it stays down when its disk has failed it.
     down_us: u64,
@@ -97,13 +103,13 @@ struct Site {
     rotten: bool,
     /// It has noticed, and does not start any more.
     pub(super) retired: bool,
-    /// Its disk was replaced by an empty one; it runs, and nobody may listen to it.
-    wiped: bool,
     /// What a lying disk will give back.
     old: Option<MemoryLog>,
     clock: Clock,
     /// The replica of each worker that was looked at last.
     looked: Vec<u32>,
+    /// How many turns of each worker in a row have ended with a cache that is too large.
+    over: Vec<u32>,
 }
 
 /// How far the second part of a run is.
@@ -140,7 +146,6 @@ pub struct World {
     heard: Vec<u64>,
     answers: Vec<Completion>,
     copies: Copies,
-    strange: Strange,
 }
 
 fn place(node: u64) -> usize {
@@ -167,13 +172,14 @@ impl World {
                 life: 0,
                 turns: vec![NEVER; config.workers],
                 looked: vec![0; config.workers],
+                over: vec![0; config.workers],
                 busy_until: 0,
                 writes_inline: false,
+                seals: false,
                 stall_until: 0,
                 down_us: 0,
                 rotten: false,
                 retired: false,
-                wiped: false,
                 old: None,
                 clock: Clock::new(0, dice.between(1_000_000, 1_000_000_000_000)),
                 config,
@@ -197,7 +203,6 @@ impl World {
             sent: Vec::new(),
             heard: Vec::new(),
             answers: Vec::new(),
-            strange: Strange::new(plan.nodes, plan.groups),
             copies: Copies::new(plan.copies, Rng::stream(plan.seed, "copies")),
             plan,
         };
@@ -206,6 +211,12 @@ impl World {
     }
 
     fn begin(&mut self) {
+        if self.plan.workers > 1 {
+            self.rules().marks.set(Mark::Workers);
+        }
+        if self.plan.groups > 1000 {
+            self.rules().marks.set(Mark::ManyGroups);
+        }
         for node in 1..=self.plan.nodes {
             let at = self.dice.below(50_000);
             self.push(at, Event::Start(node, 0));
@@ -271,7 +282,8 @@ impl World {
             Event::Synced(node, life) if self.lives(node, life) => self.synced(node),
             Event::Freed(node, life) if self.lives(node, life) => self.freed(node),
             Event::Flushed(node, life) if self.lives(node, life) => self.flushed(node),
-            Event::Synced(..) | Event::Freed(..) | Event::Flushed(..) => {}
+            Event::Sealed(node, life) if self.lives(node, life) => self.sealed(node),
+            Event::Synced(..) | Event::Freed(..) | Event::Flushed(..) | Event::Sealed(..) => {}
             Event::Start(node, life) => {
                 let site = &self.sites[place(node)];
                 if site.life == life && site.running.is_none() && !site.retired {
@@ -287,6 +299,7 @@ impl World {
             Event::Fault(number) => self.fault(number),
             Event::Copy(number) => self.copy(number),
             Event::Outside(node, id) => self.outside(node, id),
+            Event::Expect(node) => self.expect(node),
             Event::Look => self.look(),
         }
     }
@@ -341,12 +354,13 @@ impl World {
     }
 
     fn start(&mut self, node: u64) {
-        let rules = self.rules_of(node);
         let site = &mut self.sites[place(node)];
         let now = Time(site.clock.local(self.now));
         let boot = site.disk.log.identity().boot_epoch;
+        let overlay_max = self.plan.overlay_max;
         self.rules.lock().expect("one thread").trace.note(node, What::Start, 0, [boot, 0, 0]);
-        match Running::start(&site.config, &site.disk, &self.fabric, &rules, now) {
+        match Running::start(&site.config, &site.disk, &self.fabric, &self.rules, now, overlay_max)
+        {
             Ok(_) if site.rotten && !self.plan.rots_by_flip() => {
                 self.fail(None, format!("node {node} starts although its disk has lost a batch"));
             }
@@ -355,6 +369,7 @@ impl World {
                 site.turns.fill(NEVER);
                 site.busy_until = 0;
                 site.writes_inline = false;
+                site.seals = false;
                 self.turns_at(node, self.now);
             }
             Err(StartError::Store(_) | StartError::Recovery(_)) if site.rotten => {
@@ -364,27 +379,6 @@ impl World {
             }
             Err(error) => self.fail(None, format!("node {node} does not start: {error}")),
         }
-    }
-
-    /// The machine of `node` loses power, and its disk something that was synced.
-    fn rot(&mut self, node: u64, flip: bool) {
-        if self.sites[place(node)].running.is_none() {
-            return;
-        }
-        self.stop(node, true, 100_000);
-        let log = &self.sites[place(node)].disk.log;
-        let (first, last) = log.numbers();
-        if last <= first {
-            return; // There is nothing to be lost.
-        }
-        if flip {
-            // In a dead block it does no harm; everywhere else it must be noticed.
-            let (number, bit) = (self.dice.between(first, last), self.dice.below(800));
-            log.flip(number, 1, usize::try_from(bit).expect("small"));
-        } else {
-            log.lose(self.dice.between(first + 1, last));
-        }
-        self.sites[place(node)].rotten = true;
     }
 
     /// The process of `node` is gone; it starts again after `down_us`.
@@ -414,9 +408,9 @@ impl World {
         let life = site.life;
         self.push(self.now + down_us, Event::Start(node, life));
         let down = self.sites.iter().filter(|site| site.running.is_none()).count();
-        self.rules_of(node).lock().expect("one thread").crashed(node, last);
         let mut rules = self.rules();
         rules.trace.note(node, What::Stop, 0, [u64::from(power), 0, 0]);
+        rules.crashed(node, last);
         if down == self.sites.len() {
             rules.marks.set(Mark::AllDown);
         }
@@ -456,8 +450,11 @@ impl World {
     /// A frame comes once more, or when its receiver can take it.
     fn copy(&mut self, number: usize) {
         let Some(Sent { from, to, lane, bytes, .. }) = self.copies.take(number) else { return };
+        if self.fabric.is_cut(from, to) {
+            return; // What does not pass does not pass twice.
+        }
         let site = &mut self.sites[place(to)];
-        if site.busy_until > self.now || site.writes_inline || site.wiped {
+        if site.busy_until > self.now || site.writes_inline {
             return; // A copy that comes at a bad time is no loss.
         }
         let now = Time(site.clock.local(self.now));
@@ -467,7 +464,10 @@ impl World {
             return;
         }
         match running.desks[lane].worker.take_frame(now, from, &frame) {
-            Ok(()) => self.turn_at(to, lane, self.now + self.plan.wake_us),
+            Ok(()) => {
+                self.rules().marks.set(Mark::Copied);
+                self.turn_at(to, lane, self.now + self.plan.wake_us);
+            }
             Err(error) => self.fail(None, format!("node {to} does not understand {from}: {error}")),
         }
     }
@@ -487,23 +487,15 @@ impl World {
         let now = self.now;
         self.fabric.take_sent(&mut self.sent);
         self.fabric.take_heard(&mut self.heard);
-        let rules = self.rules_of(node);
-        let mut rules = rules.lock().expect("one thread");
-        // A node that ended in its turn may have sent something before.
-        let strange: Vec<bool> = self.sites.iter().map(|site| site.wiped).collect();
+        let mut rules = self.rules.lock().expect("one thread");
         let site = &mut self.sites[place(node)];
-        let taken_in = !site.wiped && self.strange.has_any(&self.heard);
         let running = site.running.as_mut().expect("it had its turn");
         for number in self.heard.drain(..) {
             rules.heard(node, number, |group| running.raft(group).map(Raft::term));
         }
         for sent in self.sent.drain(..) {
             rules.sent(&sent);
-            if strange[place(sent.from)] {
-                self.strange.sent(sent.number);
-            } else {
-                self.copies.offer(now, sent);
-            }
+            self.copies.offer(now, sent);
         }
         let inline = running.unreported.is_none() && site.disk.log.unsynced() > 0;
         let shard = running.desks[lane].worker.shard();
@@ -515,10 +507,8 @@ impl World {
             rules.observe(node, shard.group(*looked), shard.raft(*looked));
         }
         drop(rules);
-        if taken_in {
-            self.fail(None, format!("node {node} takes the word of a node with an empty store"));
-        }
         self.check_leases(node, lane);
+        self.check_bounds(node, lane);
         let site = &mut self.sites[place(node)];
         if inline {
             site.writes_inline = true;
@@ -534,6 +524,7 @@ impl World {
         self.answer(node);
         self.begin_write(node);
         self.begin_flush(node);
+        self.begin_seal(node);
         let site = &mut self.sites[place(node)];
         let Some(running) = site.running.as_mut() else { return };
         if let Some(sleep) = running.desks[lane].worker.sleeps(Time(site.clock.local(now))) {
@@ -542,86 +533,5 @@ impl World {
             self.turn_at(node, lane, at);
         }
         self.turn_woken(node);
-    }
-
-    fn sync_time(&mut self, node: u64) -> u64 {
-        let disk = self.plan.disk;
-        let mut time = self.dice.between(disk.sync_us, disk.sync_us + disk.jitter_us);
-        if disk.stall_per_mille > 0 && self.dice.chance(disk.stall_per_mille) {
-            time += disk.stall_us;
-        }
-        time + self.sites[place(node)].stall_until.saturating_sub(self.now)
-    }
-
-    fn begin_write(&mut self, node: u64) {
-        let site = &mut self.sites[place(node)];
-        let life = site.life;
-        let Some(running) = site.running.as_mut() else { return };
-        if running.unreported.is_some() || site.writes_inline {
-            return;
-        }
-        match running.writer.write_waiting() {
-            Ok(None) => {}
-            Ok(Some(placed)) => {
-                running.unreported = Some(placed);
-                let at = self.now + self.sync_time(node);
-                self.push(at, Event::Synced(node, life));
-            }
-            Err(error) => self.halt(node, &Fatal::Log(error)),
-        }
-    }
-
-    fn sync(&mut self, node: u64) {
-        let site = &mut self.sites[place(node)];
-        if site.disk.trouble.failed.load(Ordering::Relaxed) > 0 {
-            return; // Whoever goes on after a failed sync has nothing durable any more.
-        }
-        site.disk.log.sync().expect("its failures are the simulator's own");
-        let last = site.disk.log.numbers().1;
-        self.rules_of(node).lock().expect("one thread").durable(node, last);
-    }
-
-    fn synced(&mut self, node: u64) {
-        self.sync(node);
-        let site = &mut self.sites[place(node)];
-        let running = site.running.as_mut().expect("it lives");
-        let placed = running.unreported.take().expect("a batch was written");
-        running.writer.report(placed);
-        self.begin_write(node);
-        self.turn_woken(node);
-    }
-
-    fn freed(&mut self, node: u64) {
-        self.sync(node);
-        self.sites[place(node)].writes_inline = false;
-        self.begin_write(node);
-        self.turns_at(node, self.now);
-    }
-
-    fn begin_flush(&mut self, node: u64) {
-        let site = &mut self.sites[place(node)];
-        let life = site.life;
-        let Some(running) = site.running.as_mut() else { return };
-        if running.chore.is_none()
-            && let Ok(chore) = running.chores.try_recv()
-        {
-            running.chore = Some(chore);
-            let at = self.now + self.sync_time(node);
-            self.push(at, Event::Flushed(node, life));
-        }
-    }
-
-    fn flushed(&mut self, node: u64) {
-        let running = self.sites[place(node)].running.as_mut().expect("it lives");
-        match running.end_chore() {
-            Ok(_) => {
-                let mut rules = self.rules();
-                rules.marks.set(Mark::Flushed);
-                rules.trace.note(node, What::Flushed, 0, [0; 3]);
-                drop(rules);
-                self.turn_woken(node);
-            }
-            Err(fatal) => self.halt(node, &fatal),
-        }
     }
 }

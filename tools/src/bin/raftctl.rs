@@ -2,9 +2,6 @@
 
 use std::process::ExitCode;
 
-// Its `malloc` serves Rust and RocksDB; see `docs/operations.md`.
-use tikv_jemallocator as _;
-
 fn main() -> ExitCode {
     kontiki_tools::raftctl::main()
 }

@@ -2,10 +2,10 @@
 //!
 //! Live (`--endpoint`) it asks one node for all nodes and then each of them; a node that is down is shown as such and
 //! fails nothing. Offline (`--data-dir`) it reads a store's directory, also while a node runs on it, and writes
-//! nothing there, but for `store forget-peer`. Every command prints a table or, with `-o json`, one JSON value; errors are one line on standard
+//! nothing there. Every command prints a table or, with `-o json`, one JSON value; errors are one line on standard
 //! error, and an exit code that says what kind.
 //!
-//! Deliberately absent: any command that changes a store under a running node.
+//! Deliberately absent: any command that changes a store.
 
 mod failure;
 mod group_get;
@@ -16,7 +16,6 @@ mod node_ls;
 mod output;
 mod status;
 mod store_check;
-mod store_forget;
 mod store_info;
 
 use std::path::PathBuf;
@@ -32,8 +31,7 @@ use live::Endpoint;
 ///
 /// Exit codes: 0 done; 1 `store check` found damage; 2 wrong usage; 3 the endpoint does not answer as a node does;
 /// 4 no such directory, or nothing in it; 5 the directory is not a Kontiki store, or too new for this program;
-/// 6 no such group, or nothing recorded for that node; 7 the store is damaged where it had to be read; 8 the node
-/// refused, or has the store open; 9 a file cannot be read or written.
+/// 6 no such group; 7 the store is damaged where it had to be read; 8 the node refused; 9 a file cannot be read.
 #[derive(Debug, Parser)]
 #[command(name = "raftctl", version, max_term_width = 100)]
 struct Cli {
@@ -52,7 +50,7 @@ struct From {
     /// The admin address of any one node (host:port); the others are found through it
     #[arg(long, global = true, value_name = "HOST:PORT", conflicts_with = "data_dir")]
     endpoint: Option<String>,
-    /// A store's directory; but for `store forget-peer` it is only read, and a node may be running on it
+    /// A store's directory; it is only read, and a node may be running on it
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// How long a node may take to answer, in seconds
@@ -111,15 +109,6 @@ enum Store {
     Info,
     /// Reads all of the store and lists everything that is wrong (with --data-dir)
     Check,
-    /// Has a stopped node forget which store another node had (with --data-dir), so that it lets that node in with
-    /// another one. Whoever does this vouches that nothing rests on what the former store had acknowledged
-    ForgetPeer {
-        /// The other node's id
-        node: u64,
-        /// Where the witness is, if it is not in the store's directory
-        #[arg(long, value_name = "DIR")]
-        witness_dir: Option<PathBuf>,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -169,9 +158,6 @@ pub fn main() -> ExitCode {
         Command::Group(Group::Get { id }) => group_get::run(&source, id, output),
         Command::Store(Store::Info) => store_info::run(&source, output),
         Command::Store(Store::Check) => store_check::run(&source, output),
-        Command::Store(Store::ForgetPeer { node, witness_dir }) => {
-            store_forget::run(&source, node, witness_dir, output)
-        }
         Command::Log(Log::Show { id, from, to }) => log_show::run(&source, id, from..=to, output),
     });
     match done {

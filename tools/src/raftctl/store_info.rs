@@ -11,13 +11,6 @@ use super::output::{facts, or_dash, print, print_json};
 use super::{Format, Source};
 use crate::api::NodeReport;
 
-/// A node and its store.
-#[derive(Debug, Serialize)]
-struct PeerStore {
-    node: u64,
-    store: String,
-}
-
 /// A store as its directory shows it.
 #[derive(Debug, Serialize)]
 struct Info {
@@ -30,8 +23,6 @@ struct Info {
     first_batch: u64,
     last_batch: u64,
     witness: String,
-    /// The stores that other nodes had when they were first met.
-    peers: Vec<PeerStore>,
     /// The process that has the store open.
     in_use_by: Option<String>,
 }
@@ -89,19 +80,11 @@ fn offline(dir: &Path, output: Format) -> Result<Exit, Failure> {
         first_batch,
         last_batch,
         witness: witness(view.witness()),
-        peers: view
-            .peers()
-            .iter()
-            .map(|&(node, store)| PeerStore { node, store: format!("{store:#x}") })
-            .collect(),
         in_use_by: view.holder().map(ToString::to_string),
     };
     if output == Format::Json {
         return print_json(&info);
     }
-    let peers: Vec<String> =
-        info.peers.iter().map(|peer| format!("{} is {}", peer.node, peer.store)).collect();
-    let peers = (!peers.is_empty()).then(|| peers.join(", "));
     print(&facts(&[
         ("cluster", info.cluster.clone()),
         ("node", info.node.to_string()),
@@ -111,7 +94,6 @@ fn offline(dir: &Path, output: Format) -> Result<Exit, Failure> {
         ("groups", info.groups.to_string()),
         ("batches", format!("{} to {}", info.first_batch, info.last_batch)),
         ("witness", info.witness.clone()),
-        ("other stores", or_dash(peers.as_ref())),
         ("in use by", or_dash(info.in_use_by.as_ref())),
     ]))
 }

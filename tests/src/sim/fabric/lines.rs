@@ -37,6 +37,14 @@ impl Fabric {
         }
     }
 
+    /// Whether nothing passes from `from` to `to` now.
+    #[must_use]
+    pub fn is_cut(&self, from: u64, to: u64) -> bool {
+        let mut inner = self.lock();
+        let now = inner.now;
+        inner.line(from, to).cut_until > now
+    }
+
     /// What passes from `from` to `to` before `until` takes longer.
     pub fn slow(&self, from: u64, to: u64, by_us: u64, until: u64) {
         let mut inner = self.lock();

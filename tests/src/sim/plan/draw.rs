@@ -3,12 +3,13 @@
 //! Each seed has a theme. Most draw each kind of fault, or leave it out, at a leisurely pace, and a few of those are quiet.
 //! Some are *unrest*: few groups, short timeouts, faults that come faster than elections end; there hide the bugs that
 //! take several leaders in a row. Some are about *reads*: many clients, few keys, and leaders that learn late that they
-//! are none any more (`episodes.rs`).
+//! are none any more (`episodes.rs`). Some are about groups at *rest* (`rest.rs`).
 
 use kontiki::LogWriter;
+use kontiki::kv::{OVERLAY_BYTES_MAX, OVERLAY_KEYS_MAX};
 use kontiki_raft::Liveness;
 
-use super::{CopyPlan, DiskPlan, Fault, LoadPlan, NetPlan, Plan, What, Who};
+use super::{CopyPlan, DiskPlan, Fault, LoadPlan, NetPlan, Part, Plan, What, Who};
 use crate::sim::random::Rng;
 
 /// Heartbeats and their answers in one run, about: what idle groups tell each other takes the time of other seeds.
@@ -26,6 +27,7 @@ enum Theme {
     Mixed,
     Unrest,
     Reads,
+    Rest,
 }
 
 impl Plan {
@@ -35,7 +37,8 @@ impl Plan {
         let mut rng = Rng::stream(seed, "plan");
         let theme = match rng.below(100) {
             0..35 => Theme::Unrest,
-            35..52 => Theme::Reads,
+            35..55 => Theme::Reads,
+            55..62 => Theme::Rest,
             _ => Theme::Mixed,
         };
         let unrest = theme == Theme::Unrest;
@@ -50,9 +53,10 @@ impl Plan {
             groups = rng.between(1, 2);
             raft.election_timeout_us = rng.pick(&[200_000, 300_000, 500_000]);
             raft.heartbeat_us = raft.election_timeout_us / 10;
-            raft.lease_percent = if rng.chance(700) { 80 } else { 0 };
+            raft.lease_percent = if rng.chance(800) { 80 } else { 0 };
         }
-        if Rng::new(seed ^ 0x6c69_7665).chance(700) {
+        let of_nodes = if theme == Theme::Reads { 500 } else { 700 };
+        if rng.chance(of_nodes) {
             // As the engine is run: nodes support each other, and leases rest on that.
             (raft.liveness, raft.lease_percent) = (Liveness::External, 0);
         }
@@ -68,6 +72,11 @@ impl Plan {
             raft,
             cache_bytes_max: if rng.chance(400) { small(&mut rng, 256, 64 << 10) } else { 1 << 20 },
             inbox_bytes_max: if rng.chance(200) { small(&mut rng, 512, 1 << 14) } else { 1 << 20 },
+            overlay_max: if rng.chance(300) {
+                (small(&mut rng, 1, 100), small(&mut rng, 64, 64 << 10))
+            } else {
+                (OVERLAY_KEYS_MAX, OVERLAY_BYTES_MAX)
+            },
             log_retain_bytes: rng.scale(1 << 10, 1 << 20),
             flush_interval_us: rng.scale(100_000, 30_000_000),
             log_writer: rng.pick(&[LogWriter::Adaptive, LogWriter::Inline, LogWriter::Thread]),
@@ -88,13 +97,10 @@ impl Plan {
             Theme::Mixed => plan.draw_faults(&mut rng),
             Theme::Unrest => plan.draw_unrest(&mut rng),
             Theme::Reads => plan.draw_episodes(&mut rng),
+            Theme::Rest => plan.draw_rest(&mut rng),
         }
-        if nodes > 2 && rng.chance(60) {
+        if nodes > 2 && theme != Theme::Rest && rng.chance(60) {
             let what = What::Rot { node: rng.between(1, nodes), flip: rng.chance(500) };
-            plan.faults.push(Fault { at_us: rng.below(run_us), what });
-        } else if nodes > 2 && rng.chance(40) {
-            let what =
-                What::Wipe { node: rng.between(1, nodes), down_us: rng.scale(10_000, 4_000_000) };
             plan.faults.push(Fault { at_us: rng.below(run_us), what });
         }
         plan.faults.sort_by_key(|fault| fault.at_us);
@@ -122,6 +128,7 @@ impl Plan {
         plan.raft = kontiki_raft::Config { liveness: Liveness::External, ..Default::default() };
         plan.cache_bytes_max = 64 << 20;
         plan.inbox_bytes_max = 64 << 20;
+        plan.overlay_max = (OVERLAY_KEYS_MAX, OVERLAY_BYTES_MAX);
         plan.log_retain_bytes = 64 << 20;
         plan.copies = CopyPlan::default();
         plan.flush_interval_us = 30_000_000;
@@ -139,10 +146,11 @@ impl Plan {
         plan.disk = DiskPlan { sync_us: 200, jitter_us: 50, stall_per_mille: 0, stall_us: 1 };
         plan.load = LoadPlan {
             clients: 4,
-            think_us: 40_000,
+            think_us: 38_000,
             keys: 100,
             value_bytes: 128,
             reads: 300,
+            scans: 0,
             deletes: 100,
             batches: 0,
             astray: 150,
@@ -203,9 +211,11 @@ impl Plan {
             3 => What::Pause { who, us: long },
             4 if !alone => {
                 let side = 1 + rng.below((1 << self.nodes) - 2);
-                What::Partition { side, us: 2 * long, one_way: rng.chance(300) }
+                What::Part(Part::Partition { side, us: 2 * long, one_way: rng.chance(300) })
             }
-            5 if !alone => What::Cut { from: node, to: other, us: 4 * long, both: rng.chance(500) },
+            5 if !alone => {
+                What::Part(Part::Cut { from: node, to: other, us: 4 * long, both: rng.chance(500) })
+            }
             6 if !alone => {
                 let by_us = rng.scale(1_000, 1_000_000);
                 What::Slow { from: node, to: other, by_us, us: long }
@@ -305,6 +315,7 @@ fn load(rng: &mut Rng, run_us: u64, unrest: bool) -> LoadPlan {
         keys: rng.between(1, 6),
         value_bytes: if rng.chance(100) { 20_000 } else { rng.scale(16, 2_000) },
         reads: rng.between(if unrest { 300 } else { 100 }, 800),
+        scans: if rng.chance(300) { rng.between(10, 200) } else { 0 },
         deletes: rng.between(0, 300),
         batches: if rng.chance(500) { rng.between(0, 300) } else { 0 },
         astray: rng.pick(&[50, 150, 400]),
@@ -320,6 +331,7 @@ fn reads(rng: &mut Rng) -> LoadPlan {
         keys: rng.between(1, 2),
         value_bytes: 32,
         reads: rng.between(500, 800),
+        scans: rng.pick(&[0, 0, 100]),
         deletes: 50,
         batches: 0,
         astray: rng.between(200, 500),

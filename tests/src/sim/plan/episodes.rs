@@ -7,7 +7,7 @@
 //!
 //! Deliberately absent: knowledge of how the engine serves reads.
 
-use super::{Fault, Plan, What, Who};
+use super::{Fault, Part, Plan, What, Who};
 use crate::sim::random::Rng;
 
 impl Plan {
@@ -28,15 +28,18 @@ impl Plan {
             if rng.chance(800) {
                 // With more, a leader would doubt its majority before the lag is over.
                 let by_us = rng.between(timeout / 5, timeout * 4 / 5);
-                self.faults.push(Fault { at_us, what: What::Lag { who, by_us, us: long } });
+                self.faults
+                    .push(Fault { at_us, what: What::Part(Part::Lag { who, by_us, us: long }) });
                 at_us += rng.below(2 * timeout);
             }
             let what = match rng.below(6) {
                 0 if on & 1 != 0 => Some(What::Transfer { group, to: rng.between(1, self.nodes) }),
                 1 | 5 if on & 2 != 0 => {
-                    Some(What::Isolate { who, deaf: false, mute: true, us: long })
+                    Some(What::Part(Part::Isolate { who, deaf: false, mute: true, us: long }))
                 }
-                2 if on & 4 != 0 => Some(What::Isolate { who, deaf: true, mute: true, us: long }),
+                2 if on & 4 != 0 => {
+                    Some(What::Part(Part::Isolate { who, deaf: true, mute: true, us: long }))
+                }
                 3 if on & 8 != 0 => Some(What::Pause { who, us: long }),
                 4 if on & 16 != 0 => {
                     Some(What::Kill { who, down_us: long, power: rng.chance(500) })

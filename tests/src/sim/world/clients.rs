@@ -7,6 +7,7 @@ use kontiki::error::{Outcome as Fate, RequestError};
 
 use super::{Event, Phase, TRIES_MAX, World, place};
 use crate::sim::checker::{Outcome, Reply};
+use crate::sim::ledger::request_of;
 use crate::sim::load::{Load, Wish, encode};
 use crate::sim::marks::Mark;
 use crate::sim::trace::What;
@@ -32,6 +33,7 @@ impl World {
         let mut submission = Submission::default();
         let (kind, pushed) = match &request.wish {
             Wish::Get(_) => (0, submission.push_read(group, id)),
+            Wish::Scan { .. } => (2, submission.push_read(group, id)),
             Wish::Write(writes) => (1, submission.push(group, id, &encode(writes))),
         };
         pushed.expect("a small request");
@@ -101,53 +103,41 @@ impl World {
         self.answers = answers;
     }
 
-    pub(super) fn told(
-        &mut self,
-        node: u64,
-        group: u64,
-        id: u64,
-        result: Result<u64, RequestError>,
-    ) {
+    /// A client reads what was written, and nothing older than what it has seen or written itself.
+    fn saw(&mut self, client: usize, group: u64, key: &[u8], value: Option<&[u8]>) {
+        // A key that is not there may have been removed by anybody.
+        let Some(id) = value.and_then(request_of) else { return };
+        let found = self.rules().request(id);
+        let Some((_, index)) = found.filter(|(of, _)| *of == group) else {
+            return self.fail(Some(group), format!("request {id:x} is read, and is at {found:?}"));
+        };
+        if let Some(before) = self.load.sees(client, key, index) {
+            let what = format!(
+                "client {client} reads {key:?} as of index {index}, after it has seen index {before}"
+            );
+            self.fail(Some(group), what);
+        }
+    }
+
+    fn told(&mut self, node: u64, group: u64, id: u64, result: Result<u64, RequestError>) {
         let client = usize::try_from((id >> 40) - 1).expect("a client's number");
         let outcome = result.map_or_else(|error| error.outcome(), |_| Fate::Applied);
         let index = result.unwrap_or(0);
-        let mut rules = self.rules.lock().expect("one thread");
-        rules.trace.note(node, What::Told, group, [id, outcome as u64, index]);
+        self.rules().trace.note(node, What::Told, group, [id, outcome as u64, index]);
         let Some(request) = &self.load.clients[client].waits else { return };
         if request.id != id || request.node != node {
             return; // The client has given up on it.
         }
-        match (&request.wish, result) {
-            (Wish::Get(key), Ok(_)) => {
-                rules.marks.set(Mark::Read);
-                drop(rules);
-                let running = self.sites[place(node)].running.as_ref().expect("it answers");
-                let value = running
-                    .view
-                    .get(running.lane_of(group), key)
-                    .expect("the simulated state can be read");
-                self.load.end(client, id, Load::read(value.as_deref()), self.now);
-            }
-            (Wish::Write(_), Ok(index)) => {
-                let found = rules.request(id);
-                if found != Some((group, index)) {
-                    let what = format!(
-                        "node {node} acknowledges request {id:x} at index {index}; it is at {found:?}"
-                    );
-                    rules.fail(Some(group), what);
-                }
-                drop(rules);
-                self.load.end(client, id, Outcome::Done(Reply::Written), self.now);
-            }
-            (Wish::Get(_), Err(error)) => {
-                drop(rules);
+        let wish = request.wish.clone();
+        match (wish, result) {
+            (Wish::Get(_) | Wish::Scan { .. }, Err(error)) => {
                 return self.refused(client, id, leader_of(error));
             }
             (Wish::Write(_), Err(error)) if error.outcome() == Fate::NotApplied => {
-                drop(rules);
                 return self.refused(client, id, leader_of(error));
             }
             (Wish::Write(_), Err(error)) => {
+                let mut rules = self.rules();
                 rules.marks.set(Mark::Unknown);
                 if error == RequestError::LeaderLost {
                     rules.marks.set(Mark::LeaderLost);
@@ -155,8 +145,61 @@ impl World {
                 drop(rules);
                 self.load.end(client, id, Outcome::Unknown, self.now);
             }
+            (Wish::Write(writes), Ok(index)) => {
+                self.wrote(client, (node, group, id), index, &writes)
+            }
+            (wish, Ok(_)) => self.read(client, (node, group, id), &wish),
         }
         self.after_answer(client);
+    }
+
+    /// A write was acknowledged: it is where its answer says, and was applied.
+    fn wrote(
+        &mut self,
+        client: usize,
+        (node, group, id): (u64, u64, u64),
+        index: u64,
+        writes: &[(Vec<u8>, Option<Vec<u8>>)],
+    ) {
+        let found = self.rules().request(id);
+        if found != Some((group, index)) {
+            let what = format!(
+                "node {node} acknowledges request {id:x} at index {index}; it is at {found:?}"
+            );
+            self.fail(Some(group), what);
+        }
+        for (key, _) in writes {
+            self.load.sees(client, key, index);
+        }
+        self.load.end(client, id, Outcome::Done(Reply::Written), self.now);
+    }
+
+    /// A read was permitted: what is there is read now.
+    fn read(&mut self, client: usize, (node, group, id): (u64, u64, u64), wish: &Wish) {
+        let running = self.sites[place(node)].running.as_ref().expect("it answers");
+        let (view, lane) = (&running.view, running.lane_of(group));
+        match wish {
+            Wish::Get(key) => {
+                let value = view.get(lane, key).expect("the simulated state can be read");
+                self.saw(client, group, key, value.as_deref());
+                self.load.end(client, id, Load::read(value.as_deref()), self.now);
+                self.rules().marks.set(Mark::Read);
+            }
+            Wish::Scan { start, end, limit } => {
+                let page = view.scan(start, Some(end), *limit);
+                let page = page.expect("the simulated state can be read");
+                if page.next.is_some() {
+                    self.rules().marks.set(Mark::Page);
+                }
+                for (key, value) in &page.entries {
+                    self.saw(client, group, key, Some(value));
+                }
+                let (entries, next) = (&page.entries[..], page.next.as_deref());
+                let outcome = Outcome::Done(Reply::Page { entries, next });
+                self.load.end(client, id, outcome, self.now);
+            }
+            Wish::Write(_) => {}
+        }
     }
 }
 

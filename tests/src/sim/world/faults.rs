@@ -9,8 +9,9 @@ use kontiki_raft::Time;
 use zerocopy::IntoBytes as _;
 
 use super::{Event, World, place};
+use crate::sim::marks::Mark;
 use crate::sim::node::CLUSTER;
-use crate::sim::plan::{What as FaultKind, Who};
+use crate::sim::plan::{Away, Part, What as FaultKind, Who};
 use crate::sim::trace::What;
 
 impl World {
@@ -35,10 +36,7 @@ impl World {
                     site.busy_until = site.busy_until.max(now + us);
                 }
             }
-            FaultKind::Partition { .. }
-            | FaultKind::Cut { .. }
-            | FaultKind::Isolate { .. }
-            | FaultKind::Lag { .. } => self.part(self.plan.faults[number].what),
+            FaultKind::Part(part) => self.part(part),
             FaultKind::Slow { from, to, by_us, us } => self.fabric.slow(from, to, by_us, now + us),
             FaultKind::Reset { a, b, half } => self.fabric.reset(a, b, half),
             FaultKind::Transfer { group, to } => self.transfer(group, to),
@@ -56,17 +54,20 @@ impl World {
                 site.down_us = down_us;
                 site.disk.trouble.fail_next.store(true, Ordering::Relaxed);
             }
+            FaultKind::Away { node, how, wake_us, us } => {
+                self.push(now + wake_us, Event::Expect(node));
+                self.away(node, how, us);
+            }
             FaultKind::Rot { node, flip } => self.rot(node, flip),
-            FaultKind::Wipe { node, down_us } => self.wipe(node, down_us),
             FaultKind::Foreign { node, claims } => self.foreign(node, claims),
         }
     }
 
     /// A fault that comes between nodes.
-    fn part(&mut self, what: FaultKind) {
+    fn part(&mut self, part: Part) {
         let (now, nodes) = (self.now, self.plan.nodes);
-        match what {
-            FaultKind::Partition { side, us, one_way } => {
+        match part {
+            Part::Partition { side, us, one_way } => {
                 let is_in = |node: u64| side & (1 << (node - 1)) != 0;
                 for a in (1..=nodes).filter(|&node| is_in(node)) {
                     for b in (1..=nodes).filter(|&node| !is_in(node)) {
@@ -77,13 +78,13 @@ impl World {
                     }
                 }
             }
-            FaultKind::Cut { from, to, us, both } => {
+            Part::Cut { from, to, us, both } => {
                 self.fabric.cut(from, to, now + us);
                 if both {
                     self.fabric.cut(to, from, now + us);
                 }
             }
-            FaultKind::Isolate { who, deaf, mute, us } => {
+            Part::Isolate { who, deaf, mute, us } => {
                 let Some(node) = self.who(who) else { return };
                 for other in (1..=nodes).filter(|&other| other != node) {
                     if deaf {
@@ -94,14 +95,33 @@ impl World {
                     }
                 }
             }
-            FaultKind::Lag { who, by_us, us } => {
+            Part::Lag { who, by_us, us } => {
                 let Some(node) = self.who(who) else { return };
                 for other in (1..=nodes).filter(|&other| other != node) {
                     self.fabric.slow(other, node, by_us, now + us);
                 }
             }
-            _ => unreachable!("it is none of these"),
         }
+    }
+
+    fn away(&mut self, node: u64, how: Away, us: u64) {
+        let who = Who::Node(node);
+        let part = |deaf, mute| Part::Isolate { who, deaf, mute, us };
+        match how {
+            Away::Deaf => self.part(part(true, false)),
+            Away::Mute => self.part(part(false, true)),
+            Away::Isolated => self.part(part(true, true)),
+            Away::Paused => self.sites[place(node)].busy_until = self.now + us,
+            Away::Killed { power } => self.stop(node, power, us),
+        }
+    }
+
+    /// The others have had the time to do without `node`.
+    pub(super) fn expect(&self, node: u64) {
+        if let Some((group, why)) = self.leaderless(node) {
+            return self.fail(Some(group), format!("without node {node}: {why}"));
+        }
+        self.rules().marks.set(Mark::DoneWithout);
     }
 
     /// Whom a fault is for.
@@ -154,7 +174,10 @@ impl World {
         let bytes = self.fabric.answer_to_outside(id);
         let answer = Frame::parse(&bytes, FRAME_BYTES_MAX).map(|(frame, _)| frame.kind());
         if answer.is_ok_and(|kind| kind != FrameKind::Refuse) {
-            self.fail(None, format!("node {node} lets in a node of another cluster"));
+            return self.fail(None, format!("node {node} lets in a node of another cluster"));
+        }
+        if answer.is_ok() {
+            self.rules().marks.set(Mark::TurnedAway);
         }
     }
 }

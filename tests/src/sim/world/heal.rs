@@ -18,7 +18,7 @@ impl World {
                 self.phase = Phase::Leaders;
                 self.heal();
             }
-            Phase::Leaders if self.leaderless().is_none() => {
+            Phase::Leaders if self.leaderless(0).is_none() => {
                 self.phase = Phase::Serve(1);
                 for client in 0..self.load.clients.len() {
                     if self.load.clients[client].waits.is_none() {
@@ -39,7 +39,7 @@ impl World {
         let asking = !matches!(self.phase, Phase::Rough | Phase::Leaders);
         let asking_us = if asking { self.plan.groups * SERVE_US } else { 0 };
         if self.now > self.plan.run_us + HEAL_US + asking_us && self.phase != Phase::Over {
-            let (phase, leaderless) = (self.phase, self.leaderless());
+            let (phase, leaderless) = (self.phase, self.leaderless(0));
             let (group, why) = leaderless.or_else(|| self.unequal()).unwrap_or_default();
             self.fail(
                 Some(group).filter(|&group| group > 0),
@@ -76,15 +76,18 @@ impl World {
         }
     }
 
-    /// A group that has not one leader that all its replicas know.
-    pub(super) fn leaderless(&self) -> Option<(u64, String)> {
+    /// A group that has not one leader that all its replicas know, but the one on node `without`, who is not meant.
+    pub(super) fn leaderless(&self, without: u64) -> Option<(u64, String)> {
         (1..=self.plan.groups).find_map(|group| {
-            let leaders =
-                self.sites.iter().filter(|site| site.counts()).map(|site| {
+            let sites =
+                (1..).zip(&self.sites).filter(|(node, site)| !site.retired && *node != without);
+            let leaders: Vec<Option<u64>> = sites
+                .map(|(_, site)| {
                     site.running.as_ref().and_then(|running| running.router.leader(group))
-                });
-            let leaders: Vec<Option<u64>> = leaders.collect();
-            let one = leaders[0].is_some() && leaders.iter().all(|leader| *leader == leaders[0]);
+                })
+                .collect();
+            let one = leaders[0].is_some_and(|leader| leader != without)
+                && leaders.iter().all(|leader| *leader == leaders[0]);
             (!one).then(|| (group, format!("leaders known by the nodes: {leaders:?}")))
         })
     }
@@ -97,7 +100,7 @@ impl World {
             let seen: Vec<Option<(u64, u64)>> = self
                 .sites
                 .iter()
-                .filter(|site| site.counts())
+                .filter(|site| !site.retired)
                 .map(|site| {
                     let running = site.running.as_ref()?;
                     let worker = &running.desks[running.lane_of(group)].worker;
@@ -117,7 +120,7 @@ impl World {
     pub(super) fn wrong_key(&self, group: u64) -> Option<String> {
         let rules = self.rules();
         let state = rules.state(group);
-        self.sites.iter().zip(1..).filter(|(site, _)| site.counts()).find_map(|(site, node)| {
+        self.sites.iter().zip(1..).filter(|(site, _)| !site.retired).find_map(|(site, node)| {
             let running = site.running.as_ref()?;
             let (view, lane) = (&running.view, running.lane_of(group));
             self.load.keys(group).iter().find_map(|key| {
